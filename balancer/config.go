@@ -1,0 +1,75 @@
+package balancer
+
+import (
+	"net/netip"
+	"time"
+
+	"jetway/tenant"
+)
+
+// Config is everything of the configuration that routing depends on.
+type Config struct {
+	Listeners []Listener
+	Clusters  []ClusterConfig
+	Tenants   *tenant.Resolver // never nil
+	FailOver  bool             // false: never another member after a failed connect
+}
+
+// Listener is what routing must know of an address on which clients arrive.
+type Listener struct {
+	Name       string
+	PublicPort uint16 // the port that clients dial
+	TLS        bool
+}
+
+// ClusterConfig is one cluster: a domain and sub-domain with all inherited
+// values filled in.
+type ClusterConfig struct {
+	Service      string
+	Key          Key
+	Hosts        []string // host patterns in lower case: exact, or "*." and a suffix
+	Ranges       tenant.Ranges
+	Listeners    []string       // names of the listeners that may reach it; empty: all
+	AllowFrom    []netip.Prefix // client addresses that may reach it; empty: everybody
+	Balance      Policy
+	MemberScheme Scheme
+	MemberTLS    MemberTLS
+	Retry        Retry
+}
+
+// Policy names how a member is chosen among the fit ones.
+type Policy string
+
+const (
+	LeastRequests Policy = "least_requests" // fewest requests in flight relative to weight
+	RoundRobin    Policy = "round_robin"    // in turn, by weight
+)
+
+// Scheme names how members are spoken to.
+type Scheme string
+
+const (
+	SchemeSame  Scheme = "same"  // as the client came
+	SchemeHTTP  Scheme = "http"  // always in the clear: Jetway off-loads TLS
+	SchemeHTTPS Scheme = "https" // always TLS
+)
+
+// MemberTLS says how a member's certificate is verified.
+type MemberTLS struct {
+	CAFile     string // PEM bundle; empty: the system's
+	ServerName string // name the certificate must carry; empty: the member's host
+	Insecure   bool   // verify nothing
+}
+
+// Retry bounds repeated attempts.
+type Retry struct {
+	Attempts int     // members tried per request, the first included; default 2
+	Budget   float64 // share of a cluster's requests that may be repeated, 0..1; default 0.2
+}
+
+const (
+	// ejectFirst is how long a member that refused a connection is left
+	// alone; doubled per repeat up to ejectMax.
+	ejectFirst = 5 * time.Second
+	ejectMax   = 5 * time.Minute
+)

@@ -1,0 +1,202 @@
+package balancer
+
+import (
+	"bytes"
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"jetway/tenant"
+)
+
+// Table is the immutable routing snapshot that every request reads.
+type Table struct {
+	generation uint64
+	failOver   bool
+	tenants    *tenant.Resolver
+	exact      map[string]*Host
+	wildcard   map[string]*Host // by suffix with its leading dot
+	clusters   []*Cluster       // by service, then key
+	orphans    []Member
+	upstreams  []*Upstream // by domain, then id
+}
+
+// Host is a host pattern and the clusters that list it.
+type Host struct {
+	Pattern   string
+	Service   string
+	SubDomain string
+	clusters  []*Cluster
+	spans     []hostSpan // ascending, disjoint
+	star      *Cluster
+	guarded   bool // some cluster is restricted
+}
+
+type hostSpan struct {
+	tenant.Span
+	cluster *Cluster
+}
+
+// Reason is why a request is not forwarded, as clients and logs see it.
+type Reason string
+
+const (
+	OK            Reason = ""
+	NoHost        Reason = "no_host"        // no pattern matches, or it is out of reach from here
+	UnknownTenant Reason = "unknown_tenant" // and the configuration refuses those
+	NoDomain      Reason = "no_domain"      // no range holds the tenant
+	NoMember      Reason = "no_member"      // the cluster has no fit member
+	NoPort        Reason = "no_port"        // its members have no port for this listener
+)
+
+// Request is what routing looks at.
+type Request struct {
+	Host       []byte // lower case, without port
+	Path       []byte // as sent, beginning with "/"
+	Query      []byte // without "?"
+	Listener   string
+	PublicPort uint16
+	TLS        bool
+	Client     netip.Addr
+}
+
+// Decision is how far Route came. Callers keep one per connection.
+type Decision struct {
+	Host    *Host
+	Cluster *Cluster
+	View    *View
+	Tenant  tenant.Found
+}
+
+// Generation counts rebuilds.
+func (t *Table) Generation() uint64 { return t.generation }
+
+// FailOver reports whether a failed connect may lead to another member.
+func (t *Table) FailOver() bool { return t.failOver }
+
+// Tenants returns the resolver of this snapshot.
+func (t *Table) Tenants() *tenant.Resolver { return t.tenants }
+
+// Clusters returns all clusters; the caller must not change the slice.
+func (t *Table) Clusters() []*Cluster { return t.clusters }
+
+// Upstreams returns all members that a cluster uses; the caller must not
+// change the slice.
+func (t *Table) Upstreams() []*Upstream { return t.upstreams }
+
+// Orphans returns members whose domain or sub-domain no service has; the
+// caller must not change the slice.
+func (t *Table) Orphans() []Member { return t.orphans }
+
+// Route decides where a request goes: host pattern, tenant, domain, view. It
+// fills d as far as it comes and allocates nothing.
+func (t *Table) Route(r *Request, d *Decision) Reason {
+	d.Cluster, d.View = nil, nil
+	d.Host = t.host(r.Host)
+	if d.Host == nil || d.Host.guarded && !d.Host.reachable(r.Listener, r.Client) {
+		d.Host = nil
+		return NoHost
+	}
+	t.tenants.Resolve(&d.Tenant, r.Path, r.Query)
+	if d.Tenant.Outcome == tenant.Unknown && t.tenants.RefuseUnknown() {
+		return UnknownTenant
+	}
+	c := d.Host.cluster(&d.Tenant)
+	if c == nil {
+		return NoDomain
+	}
+	if d.Host.guarded && !c.reachable(r.Listener, r.Client) {
+		return NoHost
+	}
+	d.Cluster = c
+	d.View = c.view(r.PublicPort, r.TLS)
+	switch {
+	case d.View != nil:
+		return OK
+	case len(c.Upstreams) > 0:
+		return NoPort
+	}
+	return NoMember
+}
+
+// host finds the pattern for a host name: exact, then the wildcard with the
+// longest suffix.
+func (t *Table) host(name []byte) *Host {
+	if h := t.exact[string(name)]; h != nil {
+		return h
+	}
+	if len(t.wildcard) == 0 {
+		return nil
+	}
+	for i := bytes.IndexByte(name, '.'); i >= 0; {
+		if h := t.wildcard[string(name[i:])]; h != nil && i > 0 {
+			return h
+		}
+		next := bytes.IndexByte(name[i+1:], '.')
+		if next < 0 {
+			return nil
+		}
+		i += 1 + next
+	}
+	return nil
+}
+
+// cluster finds the cluster whose range holds the tenant, "*" last.
+func (h *Host) cluster(f *tenant.Found) *Cluster {
+	if f.Outcome != tenant.Known {
+		return h.star
+	}
+	lo, hi := 0, len(h.spans)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if h.spans[mid].Hi < f.ID {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	if lo < len(h.spans) && h.spans[lo].Lo <= f.ID {
+		return h.spans[lo].cluster
+	}
+	return h.star
+}
+
+func (h *Host) reachable(listener string, addr netip.Addr) bool {
+	for _, c := range h.clusters {
+		if c.reachable(listener, addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// addHost enters a cluster under one of its host patterns.
+func (t *Table) addHost(pattern string, c *Cluster) {
+	hosts, key := t.exact, pattern
+	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
+		hosts, key = t.wildcard, suffix
+	}
+	h := hosts[key]
+	if h == nil {
+		h = &Host{Pattern: pattern, Service: c.Config.Service, SubDomain: c.Config.Key.SubDomain}
+		hosts[key] = h
+	}
+	h.clusters = append(h.clusters, c)
+	h.guarded = h.guarded || c.restricted()
+	for _, s := range c.Config.Ranges.Spans() {
+		h.spans = append(h.spans, hostSpan{s, c})
+	}
+	if c.Config.Ranges.All() {
+		h.star = c
+	}
+}
+
+// sortSpans makes the lookups of a finished Table possible.
+func (t *Table) sortSpans() {
+	for _, hosts := range []map[string]*Host{t.exact, t.wildcard} {
+		for _, h := range hosts {
+			slices.SortFunc(h.spans, func(a, b hostSpan) int { return cmp.Compare(a.Lo, b.Lo) })
+		}
+	}
+}

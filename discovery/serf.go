@@ -1,0 +1,97 @@
+package discovery
+
+import (
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/serf/serf"
+)
+
+// start creates Serf and the goroutine that takes its events.
+func (p *pool) start() (*serf.Serf, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	conf, err := p.serfConfigLocked()
+	if err != nil {
+		return nil, err
+	}
+	// Serf sends events while it holds its locks: they are taken at once, and
+	// all that each says is that something changed.
+	events := make(chan serf.Event, eventsBuffer)
+	conf.EventCh = events
+	s, err := serf.Create(conf)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start gossip on %s: %w", p.settings.bind, err)
+	}
+	go func() {
+		for {
+			select {
+			case <-events:
+				p.mark()
+			case <-s.ShutdownCh():
+				return
+			}
+		}
+	}()
+	p.serf, p.since = s, time.Now()
+	p.port = conf.MemberlistConfig.BindPort // the same one after a restart
+	p.addr = gossipAddress(s.LocalMember())
+	return s, nil
+}
+
+func (p *pool) serfConfigLocked() (*serf.Config, error) {
+	logger := log.New(p.serfLog, "", 0)
+	conf := serf.DefaultConfig()
+	conf.NodeName = p.name
+	conf.Tags = p.tags
+	conf.Logger, conf.LogOutput = logger, nil
+	conf.DisableCoordinates = true // nobody asks for them
+	conf.ReconnectTimeout = forgetAfter
+	conf.TombstoneTimeout = forgetAfter
+	conf.BroadcastTimeout = 2 * time.Second // twice in a leave, which is bounded
+	ml := memberlist.DefaultLANConfig()
+	if p.settings.loopback {
+		ml.GossipInterval = 100 * time.Millisecond
+		ml.ProbeInterval = 500 * time.Millisecond
+		ml.ProbeTimeout = 300 * time.Millisecond
+		ml.SuspicionMaxTimeoutMult = 3
+	}
+	ml.TCPTimeout = joinMost
+	ml.DeadNodeReclaimTime = time.Second // a restarted member may gossip on another port
+	ml.Logger, ml.LogOutput = logger, nil
+	ml.Alive = aliveCheck{}
+	ml.SecretKey = p.settings.key
+	ml.BindAddr, ml.BindPort = p.settings.bind.Addr().String(), p.port
+	if a := p.settings.advertise; a.IsValid() {
+		ml.AdvertiseAddr, ml.AdvertisePort = a.Addr().String(), int(a.Port())
+		if a.Port() == 0 {
+			ml.AdvertisePort = p.port
+		}
+	}
+	var err error
+	if ml.CIDRsAllowed, err = p.settings.networks(); err != nil {
+		return nil, err
+	}
+	conf.MemberlistConfig = ml
+	return conf, nil
+}
+
+// aliveCheck refuses nodes, one by one, that no honest Serf would announce.
+// Serf's own merge delegate would do so for a whole join: one rogue node could
+// keep us out of the pool.
+type aliveCheck struct{}
+
+// NotifyAlive is called by memberlist for each announcement of a node.
+func (aliveCheck) NotifyAlive(n *memberlist.Node) error {
+	switch {
+	case n.Name == "" || len(n.Name) > nameMax:
+		return fmt.Errorf("its name has %d bytes, expected 1..%d", len(n.Name), nameMax)
+	case len(n.Addr) != 4 && len(n.Addr) != 16:
+		return fmt.Errorf("its address has %d bytes, expected 4 or 16", len(n.Addr))
+	case len(n.Meta) > tagsMax:
+		return fmt.Errorf("its tags have %d bytes, expected at most %d", len(n.Meta), tagsMax)
+	}
+	return nil
+}

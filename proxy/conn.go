@@ -1,0 +1,259 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// headBuffer is the read buffer of a client connection; it grows up to
+	// limits.header_bytes for larger heads.
+	headBuffer = 4 << 10
+	// bufferSize is that of the pooled buffers for bodies and answers.
+	bufferSize = 16 << 10
+	// lingerBytes and lingerTime bound how long a connection that is closed
+	// with bytes of the client still under way is read, so that the client
+	// sees the answer and not a reset.
+	lingerBytes = 256 << 10
+	lingerTime  = time.Second
+)
+
+// clientConn is one client connection. Its goroutine runs serve.
+type clientConn struct {
+	server   *Server
+	listener *listener
+	socket   net.Conn // as accepted; others may close it or wake it
+	conn     net.Conn // what is read and written: the socket or TLS over it
+	tls      bool
+	addr     netip.Addr
+	ip       string
+	in       input
+	idle     atomic.Bool // waits for a request
+	served   int         // requests so far
+	linger   bool        // bytes of the client may still be under way
+	readBy   time.Time   // read deadline in force
+	writeBy  time.Time   // write deadline in force
+}
+
+func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
+	c := &clientConn{server: s, listener: l, socket: conn, conn: conn, addr: addrOf(conn.RemoteAddr())}
+	c.ip = c.addr.String()
+	return c
+}
+
+// serve is the life of a connection.
+func (c *clientConn) serve() {
+	s := c.server
+	defer s.conns.remove(c)
+	defer c.close()
+	defer func() {
+		if s.recovered("client connection", recover()) {
+			c.linger = false
+		}
+	}()
+	if !c.handshake() {
+		return
+	}
+	c.in = input{conn: c.conn, buf: make([]byte, headBuffer)}
+	for c.next() {
+	}
+}
+
+// handshake completes TLS on listeners that have it.
+func (c *clientConn) handshake() bool {
+	st := c.listener.state.Load()
+	if st.tls == nil {
+		return true
+	}
+	wait := c.server.settings.Load().Timeouts.Header
+	tc := tls.Server(c.conn, st.tls)
+	ctx := context.Background()
+	if wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	if err := tc.HandshakeContext(ctx); err != nil {
+		c.server.stats.handshakeErrors.Add(1)
+		return false
+	}
+	c.conn, c.tls = tc, true
+	return true
+}
+
+// next serves one request; false ends the connection.
+func (c *clientConn) next() bool {
+	s := c.server
+	set := s.settings.Load()
+	head, f := c.readHead(set)
+	if head == nil && f == noFault {
+		return false
+	}
+	s.stats.inFlight.Add(1)
+	defer s.stats.inFlight.Add(-1)
+	x := s.exchanges.Get().(*exchange)
+	x.begin(c, set)
+	keep := x.serve(head, f)
+	x.end()
+	s.exchanges.Put(x)
+	c.served++
+	return keep && !s.draining.Load()
+}
+
+// readHead reads up to the end of a request's head and consumes it. nil
+// without a fault means that the connection ended between requests.
+func (c *clientConn) readHead(set *settings) ([]byte, fault) {
+	in, limit := &c.in, set.Limits.HeaderBytes
+	in.floor = 0
+	var headBy time.Time
+	for scanned, skipped := 0, 0; ; {
+		b := in.buf[in.r:in.w]
+		for skipped < 2 && scanned == 0 && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
+			in.r += 2 // empty lines before a request (RFC 9112, 2.2)
+			skipped++
+			b = b[2:]
+		}
+		if len(b) == 0 {
+			if !c.awaitRequest(set) {
+				return nil, noFault
+			}
+			continue
+		}
+		n, next, f := scanHead(b, scanned)
+		switch {
+		case f != noFault:
+			return nil, f
+		case n > limit || n == 0 && len(b) >= limit:
+			if next == 0 && n == 0 {
+				return nil, targetTooLong
+			}
+			return nil, headTooLarge
+		case n > 0:
+			in.r += n
+			in.floor = in.r
+			return b[:n], noFault
+		}
+		if next == 0 && b[0] != '\r' {
+			if f := incompleteHead(b); f != noFault {
+				return nil, f
+			}
+		}
+		scanned = next
+		if headBy.IsZero() && set.Timeouts.Header > 0 {
+			headBy = time.Now().Add(set.Timeouts.Header)
+			c.readUntil(headBy)
+		}
+		if err := in.fill(limit + bufferSize); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && !c.server.draining.Load() {
+				return nil, headTimeout
+			}
+			return nil, noFault
+		}
+	}
+}
+
+// awaitRequest waits for the first byte of a request.
+func (c *clientConn) awaitRequest(set *settings) bool {
+	wait := set.Timeouts.Idle
+	if c.served == 0 && set.Timeouts.Header > 0 {
+		wait = set.Timeouts.Header // a new connection has to say something
+	}
+	c.idle.Store(true)
+	defer c.idle.Store(false)
+	if c.server.draining.Load() {
+		return false
+	}
+	c.readWithin(wait)
+	if c.server.draining.Load() { // its wake-up may have been overwritten
+		return false
+	}
+	return c.in.fill(set.Limits.HeaderBytes+bufferSize) == nil
+}
+
+// readUntil sets the read deadline.
+func (c *clientConn) readUntil(t time.Time) {
+	if !t.Equal(c.readBy) {
+		c.readBy = t
+		c.conn.SetReadDeadline(t)
+	}
+}
+
+// readWithin sets the read deadline to about d from now, 0 for none. One that
+// is at most an eighth too early is left in force: setting it costs more than
+// most of what happens per request.
+func (c *clientConn) readWithin(d time.Duration) {
+	if t, ok := within(c.readBy, d); ok {
+		c.readUntil(t)
+	}
+}
+
+// write sends b to the client; a client that does not read for
+// timeouts.response_idle is given up.
+func (c *clientConn) write(set *settings, b []byte) error {
+	if t, ok := within(c.writeBy, set.Timeouts.ResponseIdle); ok {
+		c.writeBy = t
+		c.conn.SetWriteDeadline(t)
+	}
+	_, err := c.conn.Write(b)
+	return err
+}
+
+// within returns the deadline for a wait of d and whether it must be set
+// although current is in force.
+func within(current time.Time, d time.Duration) (time.Time, bool) {
+	if d <= 0 {
+		return time.Time{}, !current.IsZero()
+	}
+	now := time.Now()
+	if left := current.Sub(now); !current.IsZero() && left <= d && left >= d-d/8 {
+		return current, false
+	}
+	return now.Add(d), true
+}
+
+// close ends the connection. Where the client may still be sending, its bytes
+// are read for a while first.
+func (c *clientConn) close() {
+	if c.linger {
+		c.drainInput()
+	}
+	c.conn.Close()
+}
+
+func (c *clientConn) drainInput() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	b := c.server.buffer()
+	defer c.server.giveBack(b)
+	for total := 0; total < lingerBytes; {
+		n, err := c.conn.Read(*b)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+// abort ends the connection in the middle of an answer. Where the end of the
+// connection is the end of the answer, a reset makes sure that the client
+// cannot take what it got for whole.
+func (c *clientConn) abort(reset bool) {
+	c.linger = false
+	if t, ok := c.socket.(*net.TCPConn); ok && reset {
+		t.SetLinger(0)
+	}
+	c.socket.Close()
+}
+
+// clean reports whether err is the orderly end of a stream.
+func clean(err error) bool { return err == io.EOF }

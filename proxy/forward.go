@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"jetway/tenant"
+)
+
+// newID makes a request id: 128 random bits.
+func (x *exchange) newID() {
+	for i, n := 0, uint64(0); i < len(x.id); i++ {
+		if i%16 == 0 {
+			n = rand.Uint64()
+		}
+		x.id[i] = "0123456789abcdef"[n&15]
+		n >>= 4
+	}
+}
+
+// startBody prepares to take the request's body out of the connection.
+func (x *exchange) startBody() {
+	f := framingNone
+	if x.req.isChunked {
+		f = framingChunked
+	} else if x.req.length > 0 {
+		f = framingLength
+	}
+	x.reqBody.start(&x.conn.in, f, x.req.length)
+}
+
+// buildRequest writes the head for the member into x.up: what the client
+// sent, in its order and case, without what is only between two hops, and
+// what Jetway adds.
+func (x *exchange) buildRequest() {
+	b := x.up[:0]
+	r := &x.req
+	b = append(b, r.method...)
+	b = append(b, ' ')
+	b = append(b, r.target...)
+	b = append(b, " HTTP/1.1\r\n"...)
+	for i := range r.fields {
+		fl := &r.fields[i]
+		if fl.drop || fl.kind == kindTransferEncoding {
+			continue
+		}
+		b = append(b, fl.name...)
+		b = append(b, ": "...)
+		if fl.kind == kindContentLength {
+			b = strconv.AppendInt(b, r.length, 10)
+		} else {
+			b = append(b, fl.value...)
+		}
+		b = append(b, "\r\n"...)
+	}
+	if r.isChunked {
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if r.upgrade {
+		b = append(b, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	}
+	x.up = append(x.appendForwarded(b), "\r\n"...)
+}
+
+// appendForwarded adds what members are told about the client. Nothing of it
+// is taken from the client.
+func (x *exchange) appendForwarded(b []byte) []byte {
+	b = append(b, "X-Forwarded-For: "...)
+	b = append(b, x.conn.ip...)
+	if x.conn.tls {
+		b = append(b, "\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "...)
+	} else {
+		b = append(b, "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "...)
+	}
+	b = append(b, x.req.rawHost...)
+	b = append(b, "\r\nX-Forwarded-Port: "...)
+	b = append(b, x.conn.listener.state.Load().port...)
+	if x.req.http10 {
+		b = append(b, "\r\nVia: 1.0 jetway\r\nX-Request-Id: "...)
+	} else {
+		b = append(b, "\r\nVia: 1.1 jetway\r\nX-Request-Id: "...)
+	}
+	b = append(b, x.id[:]...)
+	b = append(b, "\r\n"...)
+	if found := &x.decision.Tenant; found.Outcome == tenant.Known {
+		if name := x.set.TenantHeaders.ID; name != "" {
+			b = append(append(b, name...), ": "...)
+			b = append(strconv.AppendInt(b, int64(found.ID), 10), "\r\n"...)
+		}
+		if name := x.set.TenantHeaders.Name; name != "" {
+			b = append(append(b, name...), ": "...)
+			b = append(append(b, found.Name()...), "\r\n"...)
+		}
+	}
+	return b
+}
+
+// bufferBody appends the part of the body that is there already. When that is
+// all of it, the request can be sent in one piece, and again.
+func (x *exchange) bufferBody() {
+	for !x.reqBody.done && len(x.up) < replayMax {
+		piece := x.reqBody.take(replayMax - len(x.up))
+		if piece == nil {
+			break
+		}
+		x.up = x.appendBody(x.up, piece)
+	}
+	if x.reqBody.done {
+		x.up = x.appendBodyEnd(x.up)
+		x.whole = true
+	}
+}
+
+// appendBody frames a piece of the request's body for the member.
+func (x *exchange) appendBody(b, piece []byte) []byte {
+	if !x.req.isChunked {
+		return append(b, piece...)
+	}
+	return appendChunk(b, piece)
+}
+
+func (x *exchange) appendBodyEnd(b []byte) []byte {
+	if !x.req.isChunked {
+		return b
+	}
+	return append(b, "0\r\n\r\n"...) // the client's trailers are not forwarded
+}
+
+func appendChunk(b, piece []byte) []byte {
+	b = appendHex(b, uint64(len(piece)))
+	b = append(b, "\r\n"...)
+	b = append(b, piece...)
+	return append(b, "\r\n"...)
+}
+
+// startPump lets the rest of the body go up beside the reading of the answer,
+// so that an early answer is seen.
+func (x *exchange) startPump() {
+	if x.req.expects && !x.continued {
+		x.continued = true
+		if x.conn.write(x.set, []byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
+			x.gone.Store(true)
+		}
+	}
+	x.pumped = make(chan struct{})
+	go func() {
+		defer close(x.pumped)
+		defer func() {
+			if x.server.recovered("request body", recover()) {
+				x.pumpFault = crashed
+				x.mc.Conn.Close()
+			}
+		}()
+		x.pumpFault = x.pump()
+		if x.pumpFault != noFault && !x.stopping.Load() {
+			x.mc.Conn.Close() // wakes the reader: the request cannot be completed
+		}
+	}()
+}
+
+// pumping reports whether a body still goes up.
+func (x *exchange) pumping() bool {
+	if x.pumped == nil {
+		return false
+	}
+	select {
+	case <-x.pumped:
+		return false
+	default:
+		return true
+	}
+}
+
+// pump moves the body from the client to the member until it is done or one
+// of them fails. A member that takes no more may still answer: that is no
+// fault here.
+func (x *exchange) pump() fault {
+	frame := x.server.buffer()
+	defer x.server.giveBack(frame)
+	if x.lent = x.server.buffer(); x.conn.in.unread() <= bufferSize {
+		x.small = x.conn.in.rebuffer(*x.lent) // the head stays where it was
+	}
+	started, counted := time.Now(), x.conn.in.consumed
+	for !x.stopping.Load() {
+		piece := x.reqBody.take(bufferSize - 32)
+		switch {
+		case piece != nil:
+			if x.req.isChunked {
+				piece = appendChunk((*frame)[:0], piece)
+			}
+			x.mc.writeWithin(x.set.Timeouts.ResponseIdle)
+			if _, err := x.mc.Write(piece); err != nil {
+				return noFault
+			}
+		case x.reqBody.bad:
+			return badChunk
+		case x.reqBody.done:
+			end := x.appendBodyEnd((*frame)[:0])
+			if len(end) > 0 {
+				if _, err := x.mc.Write(end); err != nil {
+					return noFault
+				}
+			}
+			x.pumpDone = true
+			return noFault
+		default:
+			if rate := x.set.Timeouts.BodyMinRate; rate > 0 {
+				earned := time.Duration(float64(x.conn.in.consumed-counted) / float64(rate) * float64(time.Second))
+				x.conn.readUntil(started.Add(bodyGrace + earned))
+			} else {
+				x.conn.readUntil(x.deadline(0))
+			}
+			if err := x.conn.in.fill(bufferSize); err != nil {
+				return x.clientFault(err)
+			}
+		}
+	}
+	return noFault
+}

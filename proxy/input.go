@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+)
+
+// input is the read side of a connection with what was read ahead. The bytes
+// not yet consumed are buf[r:w]; those below floor are still pointed to and
+// are not moved or overwritten.
+type input struct {
+	conn     net.Conn
+	buf      []byte
+	r, w     int
+	floor    int
+	consumed int64 // by fill, for minimum rates
+}
+
+// errFull: the buffer may not grow further.
+var errFull = errors.New("buffer full")
+
+// fill reads once more from the connection. The buffer grows up to limit.
+func (in *input) fill(limit int) error {
+	if in.r == in.w {
+		in.r, in.w = in.floor, in.floor
+	}
+	if in.w == len(in.buf) && in.r > in.floor {
+		in.w = in.floor + copy(in.buf[in.floor:], in.buf[in.r:in.w])
+		in.r = in.floor
+	}
+	if in.w == len(in.buf) {
+		if len(in.buf) >= limit {
+			return errFull
+		}
+		grown := make([]byte, min(2*len(in.buf), limit))
+		copy(grown, in.buf[:in.w])
+		in.buf = grown
+	}
+	n, err := in.conn.Read(in.buf[in.w:])
+	in.w += n
+	in.consumed += int64(n)
+	if n > 0 {
+		return nil // an error shows again at the next read
+	}
+	if err == nil {
+		return io.ErrNoProgress
+	}
+	return err
+}
+
+// rebuffer moves the unread bytes into another buffer, which must be large
+// enough, and returns the old one; what pointed into that stays valid until
+// its new owner writes.
+func (in *input) rebuffer(buf []byte) (old []byte) {
+	old = in.buf
+	n := copy(buf, in.buf[in.r:in.w])
+	in.buf, in.r, in.w, in.floor = buf, 0, n, 0
+	return old
+}
+
+// unread is the number of bytes read ahead.
+func (in *input) unread() int { return in.w - in.r }

@@ -1,0 +1,268 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"jetway/balancer"
+)
+
+const (
+	// poolMax bounds the connections to one endpoint.
+	poolMax = 8192
+	// waitersMax bounds how many requests wait for one of them, each for at
+	// most the connect time-out.
+	waitersMax = 1024
+	// idleDefault is how long a connection is kept that the member says
+	// nothing about: below what servers commonly close after.
+	idleDefault = 15 * time.Second
+)
+
+var (
+	errOverloaded = errors.New("too many connections to the member")
+	errGone       = errors.New("member vanished")
+)
+
+// pool holds the connections to one endpoint. The newest idle one is used
+// first, so that those not needed age and end. Safe for concurrent use.
+type pool struct {
+	address string
+	tls     *tls.Config
+	fail    error // why no connection can ever be made
+
+	mu      sync.Mutex // guards all below
+	idle    []*memberConn
+	open    int // connections that exist or are being made
+	waiters []chan *memberConn
+	closed  bool
+}
+
+// memberConn is one connection to a member.
+type memberConn struct {
+	net.Conn
+	in      input
+	pool    *pool
+	peek    func(fd uintptr)
+	raw     syscall.RawConn
+	silent  bool // result of peek
+	reused  bool
+	since   time.Time // idle since
+	idle    time.Duration
+	writeBy time.Time // write deadline in force
+}
+
+// OpenPool makes the connection pool of an endpoint. It connects to nothing
+// yet; an unusable TLS configuration shows as a failed connection.
+func OpenPool(e *balancer.Endpoint) io.Closer {
+	p := &pool{address: e.Address}
+	if e.TLS {
+		p.tls, p.fail = memberTLS(e.Upstream.Member().Host, e.MemberTLS)
+	}
+	return p
+}
+
+// memberTLS builds the client side of TLS to a member.
+func memberTLS(host string, cfg balancer.MemberTLS) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.ServerName, InsecureSkipVerify: cfg.Insecure,
+		ClientSessionCache: tls.NewLRUClientSessionCache(8), NextProtos: []string{"http/1.1"}}
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	if cfg.CAFile != "" {
+		pem, err := os.ReadFile(cfg.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read member_tls.ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("cannot use member_tls.ca_file %q: it holds no certificate", cfg.CAFile)
+		}
+	}
+	return c, nil
+}
+
+// get returns an idle connection that is still silent, or makes one. fresh
+// asks for a new one.
+func (p *pool) get(ctx context.Context, timeout time.Duration, fresh bool) (*memberConn, error) {
+	p.mu.Lock()
+	for !fresh && len(p.idle) > 0 {
+		mc := p.idle[len(p.idle)-1]
+		p.idle[len(p.idle)-1] = nil
+		p.idle = p.idle[:len(p.idle)-1]
+		p.mu.Unlock()
+		if mc.quiet() {
+			mc.reused = true
+			return mc, nil
+		}
+		mc.discard()
+		p.mu.Lock()
+	}
+	if p.closed || p.fail != nil {
+		p.mu.Unlock()
+		if p.fail != nil {
+			return nil, p.fail
+		}
+		return nil, errGone
+	}
+	if p.open < poolMax {
+		p.open++
+		p.mu.Unlock()
+		return p.dial(ctx, timeout)
+	}
+	if len(p.waiters) >= waitersMax {
+		p.mu.Unlock()
+		return nil, errOverloaded
+	}
+	turn := make(chan *memberConn, 1)
+	p.waiters = append(p.waiters, turn)
+	p.mu.Unlock()
+	return p.wait(ctx, turn, timeout)
+}
+
+// wait queues for a connection that another request gives back, or for the
+// right to make one (nil).
+func (p *pool) wait(ctx context.Context, turn chan *memberConn, timeout time.Duration) (*memberConn, error) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case mc := <-turn:
+		return p.granted(ctx, mc, timeout)
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	i := slices.Index(p.waiters, turn)
+	if i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	p.mu.Unlock()
+	if i < 0 { // granted in the same moment
+		return p.granted(ctx, <-turn, timeout)
+	}
+	return nil, errOverloaded
+}
+
+func (p *pool) granted(ctx context.Context, mc *memberConn, timeout time.Duration) (*memberConn, error) {
+	if mc == nil {
+		return p.dial(ctx, timeout)
+	}
+	mc.reused = true
+	return mc, nil
+}
+
+// dial makes a connection; p.open counts it already.
+func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	d := net.Dialer{KeepAlive: 15 * time.Second}
+	conn, err := d.DialContext(ctx, "tcp", p.address)
+	if err != nil {
+		p.release()
+		return nil, err
+	}
+	mc := &memberConn{Conn: conn, pool: p, idle: idleDefault}
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			mc.raw = raw
+			mc.peek = func(fd uintptr) { mc.silent = silentSocket(fd) }
+		}
+	}
+	if p.tls != nil {
+		tc := tls.Client(conn, p.tls)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			p.release()
+			return nil, fmt.Errorf("TLS handshake with the member: %w", err)
+		}
+		mc.Conn = tc
+	}
+	mc.in.conn = mc.Conn
+	return mc, nil
+}
+
+// release gives up the place of a connection that ended.
+func (p *pool) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiters) > 0 {
+		p.waiters[0] <- nil // the place goes on to the next
+		p.waiters = slices.Delete(p.waiters, 0, 1)
+		return
+	}
+	p.open--
+}
+
+// discard closes a connection for good.
+func (mc *memberConn) discard() {
+	mc.Conn.Close()
+	mc.pool.release()
+}
+
+// keep gives a connection back whose last exchange ended without any doubt.
+func (mc *memberConn) keep(now time.Time) {
+	p := mc.pool
+	mc.since = now
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		mc.discard()
+		return
+	}
+	if len(p.waiters) > 0 {
+		p.waiters[0] <- mc
+		p.waiters = slices.Delete(p.waiters, 0, 1)
+	} else {
+		p.idle = append(p.idle, mc)
+	}
+	p.mu.Unlock()
+}
+
+// quiet reports whether nothing came in on an idle connection: neither bytes
+// that no one asked for, which would be read as the next answer, nor its end.
+func (mc *memberConn) quiet() bool {
+	if mc.raw == nil {
+		return true
+	}
+	mc.silent = false
+	return mc.raw.Control(mc.peek) == nil && mc.silent
+}
+
+// sweep closes idle connections that grew old or are no longer silent.
+func (p *pool) sweep(now time.Time) {
+	var ended []*memberConn
+	p.mu.Lock()
+	p.idle = slices.DeleteFunc(p.idle, func(mc *memberConn) bool {
+		if now.Sub(mc.since) < mc.idle && mc.quiet() {
+			return false
+		}
+		ended = append(ended, mc)
+		return true
+	})
+	p.mu.Unlock()
+	for _, mc := range ended {
+		mc.discard()
+	}
+}
+
+// Close ends the idle connections and lets those in use end with their
+// exchange.
+func (p *pool) Close() error {
+	p.mu.Lock()
+	ended := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, mc := range ended {
+		mc.discard()
+	}
+	return nil
+}

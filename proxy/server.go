@@ -1,0 +1,264 @@
+// Package proxy speaks HTTP/1.1: it accepts clients, checks what they send,
+// asks balancer where it goes, forwards it and streams the answer back.
+//
+// Bytes from both sides are hostile. A request's head is parsed once, strictly
+// (request.go, head.go); what was checked is what is routed and what is
+// forwarded. Bodies are framed by body.go in both directions, connections to
+// members are pooled per endpoint by pool.go, and exchange.go is the life of
+// one request from its first byte to its last.
+//
+// Server owns the listeners and client connections, one goroutine each; an
+// exchange adds one goroutine while a body streams to a member or while a
+// client that waits long is watched. Everything ends with Run.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"jetway/balancer"
+
+	"github.com/rs/zerolog"
+)
+
+// Server is the data path. Safe for concurrent use.
+type Server struct {
+	router    *balancer.Router
+	log       zerolog.Logger
+	settings  atomic.Pointer[settings]
+	stats     stats
+	buffers   sync.Pool // of *[]byte, bufferSize each
+	exchanges sync.Pool // of *exchange
+	draining  atomic.Bool
+	conns     connSet
+
+	mu        sync.Mutex // serialises Listen, Prepare and Run's start; guards all below
+	listeners []*listener
+	accept    func(*listener) // starts the accept loop; nil before Run
+}
+
+// settings is one configuration as requests read it; replaced whole.
+type settings struct {
+	Config
+	tenant [2]string // lower-case names of the tenant headers
+}
+
+// ErrDrainTimeout is returned by Run when requests in flight had to be cut off.
+var ErrDrainTimeout = errors.New("requests were still in flight at the end of timeouts.drain")
+
+// New validates the configuration, reads certificates and starts nothing.
+func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
+	s := &Server{router: router, log: log}
+	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
+	s.exchanges.New = func() any { return new(exchange) }
+	for _, lc := range cfg.Listeners {
+		l, err := newListener(lc)
+		if err != nil {
+			return nil, err
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	s.settings.Store(newSettings(cfg))
+	return s, nil
+}
+
+func newSettings(cfg Config) *settings {
+	if cfg.Limits.HeaderBytes <= 0 {
+		cfg.Limits.HeaderBytes = 32 << 10
+	}
+	if cfg.Limits.HeaderFields <= 0 {
+		cfg.Limits.HeaderFields = 100
+	}
+	return &settings{Config: cfg, tenant: [2]string{
+		strings.ToLower(cfg.TenantHeaders.ID), strings.ToLower(cfg.TenantHeaders.Name)}}
+}
+
+// Listen binds all listeners, so that an address in use is known before
+// anything is announced. On an error none stays bound.
+func (s *Server) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, l := range s.listeners {
+		if err := l.bind(); err != nil {
+			for _, bound := range s.listeners[:i] {
+				bound.close()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Addresses returns where it listens, in the order of the configuration.
+func (s *Server) Addresses() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var addrs []net.Addr
+	for _, l := range s.listeners {
+		if l.socket != nil {
+			addrs = append(addrs, l.socket.Addr())
+		}
+	}
+	return addrs
+}
+
+// InFlight returns the number of requests being worked on.
+func (s *Server) InFlight() int64 { return s.stats.inFlight.Load() }
+
+// Run serves until ctx ends, then accepts no more, lets requests in flight
+// finish for at most timeouts.drain and returns; ErrDrainTimeout where that
+// was not enough. Listen comes first.
+func (s *Server) Run(ctx context.Context) error {
+	var loops, conns sync.WaitGroup
+	s.mu.Lock()
+	s.accept = func(l *listener) {
+		loops.Go(func() { l.run(s, &conns) })
+	}
+	for _, l := range s.listeners {
+		s.accept(l)
+	}
+	s.mu.Unlock()
+	s.sweep(ctx)
+
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.accept = nil
+	for _, l := range s.listeners {
+		l.close()
+	}
+	s.mu.Unlock()
+	loops.Wait()
+	s.conns.endIdle()
+	ended := make(chan struct{})
+	go func() {
+		conns.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(s.settings.Load().Timeouts.Drain)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+	}
+	cut := s.InFlight()
+	s.conns.closeAll()
+	<-ended
+	if cut > 0 {
+		return fmt.Errorf("cannot finish %d requests: %w", cut, ErrDrainTimeout)
+	}
+	return nil
+}
+
+// sweep ages idle connections to members until ctx ends.
+func (s *Server) sweep(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, u := range s.router.Table().Upstreams() {
+				for _, e := range u.Endpoints() {
+					e.Transport.(*pool).sweep(now)
+				}
+			}
+		}
+	}
+}
+
+// Prepare does everything of a reload that can fail: it reads certificates
+// and binds new listeners. Exactly one of commit and abort must be called.
+// Connections on a listener that is no longer configured finish their request.
+func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
+	s.mu.Lock()
+	var next, added []*listener
+	undo := func() {
+		for _, l := range added {
+			l.close()
+		}
+		s.mu.Unlock()
+	}
+	configs := make([]*listenerState, len(cfg.Listeners))
+	for i, lc := range cfg.Listeners {
+		if configs[i], err = newListenerState(lc); err != nil {
+			undo()
+			return nil, nil, err
+		}
+		l := s.listenerOn(lc.Address)
+		if l == nil {
+			l = &listener{}
+			l.state.Store(configs[i])
+			if err = l.bind(); err != nil {
+				undo()
+				return nil, nil, err
+			}
+			added = append(added, l)
+		}
+		next = append(next, l)
+	}
+	commit = func() {
+		defer s.mu.Unlock()
+		s.settings.Store(newSettings(cfg))
+		for i, l := range next {
+			l.state.Store(configs[i])
+		}
+		for _, old := range s.listeners {
+			if !contains(next, old) {
+				old.close()
+			}
+		}
+		s.listeners = next
+		for _, l := range added {
+			if s.accept != nil {
+				s.accept(l)
+			}
+		}
+	}
+	return commit, undo, nil
+}
+
+func (s *Server) listenerOn(address string) *listener {
+	for _, l := range s.listeners {
+		if l.state.Load().Address == address {
+			return l
+		}
+	}
+	return nil
+}
+
+func contains(list []*listener, l *listener) bool {
+	for _, e := range list {
+		if e == l {
+			return true
+		}
+	}
+	return false
+}
+
+// buffer lends a buffer; giveBack takes it back once nobody points into it.
+func (s *Server) buffer() *[]byte { return s.buffers.Get().(*[]byte) }
+
+func (s *Server) giveBack(b *[]byte) {
+	if b != nil {
+		s.buffers.Put(b)
+	}
+}
+
+// recovered counts a panic that a deferred function of every goroutine
+// recovers. The goroutine's connection ends, nothing else does.
+func (s *Server) recovered(where string, p any) bool {
+	if p == nil {
+		return false
+	}
+	s.stats.panics.Add(1)
+	s.log.Error().Str("where", where).Str("panic", fmt.Sprint(p)).Bytes("stack", stack()).Msg("panic recovered")
+	return true
+}

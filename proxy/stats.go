@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// stats are the counters of the data path; the path itself only adds.
+type stats struct {
+	inFlight        atomic.Int64
+	tunnels         atomic.Int64
+	accepted        atomic.Uint64
+	acceptErrors    atomic.Uint64
+	handshakeErrors atomic.Uint64
+	panics          atomic.Uint64
+	faults          [faults]atomic.Uint64
+}
+
+// collector turns the counters into metrics when asked.
+type collector struct {
+	s                                  *Server
+	inFlight, open, tunnels            *prometheus.Desc
+	accepted, acceptErrors, handshakes *prometheus.Desc
+	panics, faults                     *prometheus.Desc
+}
+
+// Collector returns the metrics of the data path.
+func (s *Server) Collector() prometheus.Collector {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("jetway_"+name, help, labels, nil)
+	}
+	return &collector{s: s,
+		inFlight:     d("requests_in_flight", "Requests being worked on."),
+		open:         d("open_connections", "Client connections."),
+		tunnels:      d("tunnels", "Upgraded connections."),
+		accepted:     d("connections_total", "Client connections accepted."),
+		acceptErrors: d("accept_errors_total", "Failures to accept a client, such as running out of descriptors."),
+		handshakes:   d("tls_handshake_errors_total", "Client TLS handshakes that failed."),
+		panics:       d("panics_total", "Panics recovered in the data path."),
+		faults:       d("refused_total", "Requests that Jetway answered itself or broke off, by reason code.", "reason"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.inFlight, c.open, c.tunnels, c.accepted, c.acceptErrors, c.handshakes, c.panics, c.faults} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	st := &c.s.stats
+	gauge(c.inFlight, float64(st.inFlight.Load()))
+	gauge(c.open, float64(c.s.conns.len()))
+	gauge(c.tunnels, float64(st.tunnels.Load()))
+	count(c.accepted, st.accepted.Load())
+	count(c.acceptErrors, st.acceptErrors.Load())
+	count(c.handshakes, st.handshakeErrors.Load())
+	count(c.panics, st.panics.Load())
+	for f := noFault + 1; f < faults; f++ {
+		count(c.faults, st.faults[f].Load(), f.code())
+	}
+}

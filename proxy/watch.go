@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// watch looks out for the client's end while a member takes long. What the
+// client sends meanwhile is its next request and stays in the input.
+func (x *exchange) watch() {
+	x.watched = make(chan struct{})
+	go func() {
+		defer close(x.watched)
+		defer func() { x.server.recovered("client watch", recover()) }()
+		x.conn.readWithin(0)
+		in := &x.conn.in
+		for in.unread() < headBuffer {
+			err := in.fill(len(in.buf) + headBuffer)
+			if err == nil {
+				continue
+			}
+			if !x.stopping.Load() && !errors.Is(err, os.ErrDeadlineExceeded) {
+				x.gone.Store(true)
+				x.mc.Conn.Close() // wakes the reader
+			}
+			return
+		}
+	}()
+}
+
+// stopHelpers ends pump and watch and waits for them. Afterwards this
+// goroutine alone uses the connections again.
+func (x *exchange) stopHelpers() {
+	pumping := x.pumped != nil && !x.settled
+	if !pumping && x.watched == nil {
+		return
+	}
+	x.stopping.Store(true)
+	past := time.Unix(1, 0)
+	x.conn.conn.SetReadDeadline(past)
+	if pumping {
+		x.settled = true
+		x.mc.SetWriteDeadline(past)
+		<-x.pumped
+	}
+	if x.watched != nil {
+		<-x.watched
+		x.watched = nil
+	}
+	x.stopping.Store(false)
+	x.conn.readBy = time.Time{}
+	x.conn.conn.SetReadDeadline(time.Time{})
+	x.mc.writeBy = time.Time{}
+	x.mc.SetWriteDeadline(time.Time{})
+}
+
+// writeWithin bounds the next writes to the member, as clientConn.write does.
+func (mc *memberConn) writeWithin(d time.Duration) {
+	if t, ok := within(mc.writeBy, d); ok {
+		mc.writeBy = t
+		mc.SetWriteDeadline(t)
+	}
+}
+
+// noteKeepAlive ages the connection before the member, which keeps it for n
+// seconds, would close it; 0: it did not say.
+func (mc *memberConn) noteKeepAlive(n int) {
+	if n > 0 {
+		mc.idle = max(time.Duration(n)*time.Second-time.Second, 500*time.Millisecond)
+	}
+}
+
+// websocket reports whether an answer switches to WebSocket.
+func (h *responseHead) websocket() bool {
+	for i := range h.fields {
+		if h.fields[i].kind == kindUpgrade && same(h.fields[i].value, "websocket") {
+			return true
+		}
+	}
+	return false
+}
