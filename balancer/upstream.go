@@ -14,7 +14,7 @@ import (
 type Upstream struct {
 	key       upstreamKey
 	member    atomic.Pointer[Member]
-	drained   atomic.Bool // by an operator
+	drained   atomic.Bool                 // by an operator
 	endpoints atomic.Pointer[[]*Endpoint] // grows by copy, under Router.mu
 
 	inFlight     atomic.Int64
