@@ -1,0 +1,166 @@
+// Package config turns loadbalancer.conf into one validated Config value. It
+// is the only importer of yaml, so the tenants file is read here too.
+//
+// Reading is strict and complete: the file becomes a tree first, so that every
+// problem has a position and all of them are found in one go. One table
+// (schema.go) says which keys exist and what they are when left out; the
+// decoder, the messages and docs/configuration.md follow it. Variables of the
+// environment are put in after YAML has been parsed and cannot change the
+// structure.
+//
+// A Config is never changed after Load returned it. The package starts nothing.
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"jetway/balancer"
+	"jetway/discovery"
+	"jetway/proxy"
+	"jetway/tenant"
+)
+
+// Config is everything that loadbalancer.conf says, defaults filled in and
+// file names made absolute.
+type Config struct {
+	File         string // as it was given
+	Name         string
+	Installation string
+	StateDir     string // empty: nothing is kept
+	Proxy        proxy.Config
+	Admin        Admin
+	Gossip       *discovery.GossipConfig // nil: no gossip
+	Static       []balancer.Member
+	Tenants      Tenants
+	FailOver     bool
+	Clusters     []balancer.ClusterConfig // in the order of the file, the clusters of a service together
+	Warnings     []Problem                // legal, but probably not what was meant
+
+	masked map[string]bool // values that Print must not show
+}
+
+// Admin is the operators' listener.
+type Admin struct {
+	Address    string
+	Configured bool // false: the default, where a busy port is no reason not to start
+}
+
+// Tenants says whose requests are whose.
+type Tenants struct {
+	tenant.Config
+	DirectoryFile string // empty: no directory, every tenant is unknown
+}
+
+// Load reads and checks the file at path, and the certificates, keys and other
+// files it names, with the variables of the process's environment. What is
+// wrong in the file comes back as Problems.
+func Load(path string) (*Config, error) {
+	data, err := readFileMax(path, sizeMax)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read configuration %q: %w", path, err)
+	}
+	c, d := decodeFile(path, data, os.LookupEnv)
+	for _, f := range d.files {
+		if err := f.check(f.path); err != nil {
+			what, expected, _ := strings.Cut(err.Error(), "; expected ")
+			d.problem(f.at, d.shown(f.path)+" "+what, expected)
+		}
+	}
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted()
+	}
+	return c, nil
+}
+
+// readFileMax reads a file up to one byte more than max, which is left to the
+// caller to refuse.
+func readFileMax(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, max+1))
+}
+
+// Parse decodes data as the configuration file called file. It opens no other
+// file; env looks variables up, nil has none. The error is always Problems.
+func Parse(file string, data []byte, env func(string) (string, bool)) (*Config, error) {
+	c, d := decodeFile(file, data, env)
+	if len(d.problems) > 0 {
+		return nil, d.problems.sorted()
+	}
+	return c, nil
+}
+
+func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Config, *decoder) {
+	d := newDecoder(file, env)
+	root, problems := parseTree(file, data)
+	d.problems = problems
+	if root == nil {
+		return nil, d
+	}
+	c := &Config{File: file, masked: d.masked}
+	o := d.open(root, "", "the configuration").strict()
+	var claims claims
+	d.loadbalancer(o.section("loadbalancer"), c, &claims)
+	membership := o.section("membership")
+	d.gossip(membership, c, &claims)
+	d.tenants(o.section("tenants"), c)
+	services := d.services(o.section("services"), c)
+	members := d.static(membership, c)
+	d.checkClusters(services)
+	d.checkMembers(c, services, members)
+	c.Warnings = d.warnings.sorted()
+	return c, d
+}
+
+// loadbalancer decodes what concerns this process.
+func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
+	read(o, "name", &c.Name, parseName)
+	read(o, "installation", &c.Installation, parseName)
+	readFile(o, "state_dir", &c.StateDir, nil)
+	read(o, "fail_over", &c.FailOver, parseBool)
+	names := make(map[string]*yaml.Node)
+	for _, l := range o.sections("listeners") {
+		d.listener(l, c, claims, names)
+	}
+	admin := o.section("admin")
+	at := read(admin, "address", &c.Admin.Address, parseListen)
+	c.Admin.Configured = at != nil
+	if at != nil {
+		claims.add(d, at, c.Admin.Address)
+		if !loopback(c.Admin.Address) {
+			d.warn(at, "the admin listener is reachable from other hosts and asks nobody who they are", "a loopback address, or a firewall in front")
+		}
+	}
+	d.limits(o.section("limits"), &c.Proxy.Limits)
+	t := &c.Proxy.Timeouts
+	o = o.section("timeouts")
+	read(o, "header", &t.Header, parseWait)
+	read(o, "body_min_rate", &t.BodyMinRate, parseSize)
+	read(o, "idle", &t.Idle, parseWait)
+	read(o, "connect", &t.Connect, parseWait)
+	read(o, "response_header", &t.ResponseHeader, parseDuration)
+	read(o, "response_idle", &t.ResponseIdle, parseDuration)
+	read(o, "total", &t.Total, parseDuration)
+	read(o, "upgrade_idle", &t.UpgradeIdle, parseDuration)
+	read(o, "drain", &t.Drain, parseDuration)
+}
+
+// limits decodes what one client may send.
+func (d *decoder) limits(o object, l *proxy.Limits) {
+	read(o, "header_bytes", &l.HeaderBytes, func(s string) (int, error) {
+		n, err := parseSize(s)
+		if err == nil && (n < 1<<10 || n > 1<<20) {
+			err = fmt.Errorf("a size from 1KiB to 1MiB")
+		}
+		return int(n), err
+	})
+	read(o, "header_fields", &l.HeaderFields, parseNumber(1, 10000))
+}

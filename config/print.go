@@ -1,0 +1,234 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"jetway/balancer"
+	"jetway/proxy"
+)
+
+// mask stands where a secret was.
+const mask = "******"
+
+// Print returns the configuration in force: defaults filled in, inheritance
+// resolved, secrets from the environment masked. Parse reads it back to the
+// same values, the masked ones apart.
+func (c *Config) Print() []byte {
+	p := printer{&yaml.Node{Kind: yaml.MappingNode}, c.masked}
+	c.printLoadbalancer(p.section("loadbalancer"))
+	if c.Gossip != nil || len(c.Static) > 0 {
+		c.printMembership(p.section("membership"))
+	}
+	c.printTenants(p.section("tenants"))
+	c.printServices(p.section("services"))
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(p.node); err != nil {
+		panic("BUG: a tree of plain nodes cannot be printed: " + err.Error())
+	}
+	return b.Bytes()
+}
+
+// printer appends keys to a section.
+type printer struct {
+	node   *yaml.Node
+	masked map[string]bool
+}
+
+func (p printer) add(name string, n *yaml.Node) {
+	p.node.Content = append(p.node.Content, textNode(name), n)
+}
+
+func (p printer) section(name string) printer {
+	s := printer{&yaml.Node{Kind: yaml.MappingNode}, p.masked}
+	p.add(name, s.node)
+	return s
+}
+
+// sections adds a list of n sections.
+func (p printer) sections(name string, n int, each func(i int, s printer)) {
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for i := range n {
+		s := printer{&yaml.Node{Kind: yaml.MappingNode}, p.masked}
+		each(i, s)
+		list.Content = append(list.Content, s.node)
+	}
+	if n == 0 {
+		list.Style = yaml.FlowStyle
+	}
+	p.add(name, list)
+}
+
+// text adds a value that Parse takes as text.
+func (p printer) text(name, v string) {
+	if v != "" && secret(name) && p.masked[v] {
+		v = mask
+	}
+	p.add(name, textNode(escape(v)))
+}
+
+// plain adds a value of another kind, which needs no quotes.
+func (p printer) plain(name string, v any) {
+	p.add(name, &yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprint(v)})
+}
+
+func (p printer) texts(name string, vs []string) {
+	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+	for _, v := range vs {
+		list.Content = append(list.Content, textNode(escape(v)))
+	}
+	p.add(name, list)
+}
+
+func (p printer) prefixes(name string, ps []netip.Prefix) {
+	texts := make([]string, 0, len(ps))
+	for _, x := range ps {
+		texts = append(texts, x.String())
+	}
+	p.texts(name, texts)
+}
+
+// port adds a port unless there is none.
+func (p printer) port(name string, port uint16) {
+	if port > 0 {
+		p.plain(name, port)
+	}
+}
+
+func textNode(s string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+}
+
+func (c *Config) printLoadbalancer(p printer) {
+	p.text("name", c.Name)
+	p.text("installation", c.Installation)
+	p.text("state_dir", c.StateDir)
+	p.sections("listeners", len(c.Proxy.Listeners), func(i int, s printer) {
+		l := c.Proxy.Listeners[i]
+		s.text("name", l.Name)
+		s.text("address", l.Address)
+		s.port("public_port", l.PublicPort)
+		if l.TLS != nil {
+			printTLS(s.section("tls"), l.TLS)
+		}
+	})
+	admin := &yaml.Node{Kind: yaml.MappingNode}
+	if c.Admin.Configured {
+		printer{admin, c.masked}.text("address", c.Admin.Address)
+	} else { // written out it would no longer be the default
+		admin.Style, admin.LineComment = yaml.FlowStyle, "# address: "+c.Admin.Address+", the default"
+	}
+	p.add("admin", admin)
+	p.plain("fail_over", c.FailOver)
+	t, s := c.Proxy.Timeouts, p.section("timeouts")
+	s.plain("header", formatDuration(t.Header))
+	s.plain("body_min_rate", formatSize(t.BodyMinRate))
+	s.plain("idle", formatDuration(t.Idle))
+	s.plain("connect", formatDuration(t.Connect))
+	s.plain("response_header", formatDuration(t.ResponseHeader))
+	s.plain("response_idle", formatDuration(t.ResponseIdle))
+	s.plain("total", formatDuration(t.Total))
+	s.plain("upgrade_idle", formatDuration(t.UpgradeIdle))
+	s.plain("drain", formatDuration(t.Drain))
+	l := p.section("limits")
+	l.plain("header_bytes", formatSize(int64(c.Proxy.Limits.HeaderBytes)))
+	l.plain("header_fields", c.Proxy.Limits.HeaderFields)
+}
+
+func printTLS(p printer, t *proxy.TLSConfig) {
+	p.sections("certificates", len(t.Certificates), func(i int, s printer) {
+		s.text("cert_file", t.Certificates[i].CertFile)
+		s.text("key_file", t.Certificates[i].KeyFile)
+	})
+}
+
+func (c *Config) printMembership(p printer) {
+	if g := c.Gossip; g != nil {
+		s := p.section("gossip")
+		s.text("bind", g.Bind)
+		s.text("advertise", g.Advertise)
+		s.texts("join", g.Join)
+		s.text("key_file", g.KeyFile)
+		s.plain("insecure", g.Insecure)
+		s.prefixes("allowed_cidrs", g.AllowedCIDRs)
+	}
+	p.sections("static", len(c.Static), func(i int, s printer) {
+		m := c.Static[i]
+		s.text("id", m.ID)
+		s.text("domain", m.Domain)
+		s.text("sub_domain", strings.Join(m.SubDomains, ","))
+		s.text("host", m.Host)
+		s.port("http", m.HTTP)
+		s.port("https", m.HTTPS)
+		ports := s.section("port_mapping")
+		for _, mapping := range m.Ports {
+			ports.plain(strconv.Itoa(int(mapping.From)), mapping.To)
+		}
+		s.plain("weight", m.Weight)
+		s.text("zone", m.Zone)
+	})
+}
+
+func (c *Config) printTenants(p printer) {
+	t := c.Tenants
+	p.sections("identify", len(t.Identify), func(i int, s printer) {
+		if r := t.Identify[i]; r.Path != "" {
+			s.text("path", r.Path)
+		} else {
+			s.text("query", r.Query)
+		}
+	})
+	p.text("super", t.Super)
+	unknown := "default"
+	if t.RefuseUnknown {
+		unknown = "refuse"
+	}
+	p.text("unknown", unknown)
+	if t.DirectoryFile != "" {
+		p.section("directory").text("file", t.DirectoryFile)
+	}
+	h := p.section("headers")
+	h.text("id", c.Proxy.TenantHeaders.ID)
+	h.text("name", c.Proxy.TenantHeaders.Name)
+}
+
+// printServices relies on the clusters of a service, and those of a domain in
+// it, standing together.
+func (c *Config) printServices(p printer) {
+	var domains, subs printer
+	for i, cl := range c.Clusters {
+		newService := i == 0 || c.Clusters[i-1].Service != cl.Service
+		if newService {
+			domains = p.section(cl.Service).section("domains")
+		}
+		if newService || c.Clusters[i-1].Key.Domain != cl.Key.Domain {
+			domain := domains.section(cl.Key.Domain)
+			domain.text("tenant_range", cl.Ranges.String())
+			subs = domain.section("sub_domains")
+		}
+		printCluster(subs.section(cl.Key.SubDomain), cl)
+	}
+}
+
+func printCluster(p printer, c balancer.ClusterConfig) {
+	p.texts("hosts", c.Hosts)
+	p.text("balance", string(c.Balance))
+	retry := p.section("retry")
+	retry.plain("attempts", c.Retry.Attempts)
+	retry.text("budget", formatPercent(c.Retry.Budget))
+	p.text("member_scheme", string(c.MemberScheme))
+	tls := p.section("member_tls")
+	tls.text("ca_file", c.MemberTLS.CAFile)
+	tls.text("server_name", c.MemberTLS.ServerName)
+	tls.plain("insecure", c.MemberTLS.Insecure)
+	p.texts("listeners", c.Listeners)
+	p.prefixes("allow_from", c.AllowFrom)
+	p.section("affinity").text("mode", "none")
+}

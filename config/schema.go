@@ -1,0 +1,121 @@
+package config
+
+import "strings"
+
+// key describes one key of loadbalancer.conf. The table below decides which
+// keys exist and what they are when left out; docs/configuration.md is compared
+// with it.
+type key struct {
+	path     string // sections joined by dots; <...> is a name of the user's, [] an element of a list
+	kind     string // what is expected, in the user's words
+	standard string // the default; required where there is none
+	meaning  string
+}
+
+// required marks a key that has no default; noDefault one that may be absent.
+const (
+	required  = "required"
+	noDefault = "none"
+)
+
+// schema lists every key that is accepted, in the order of the documentation.
+// "<block>" stands for services.defaults, a service, a domain and a sub-domain.
+func schema() []key {
+	return []key{
+		{"loadbalancer", "section", required, "this process: where it listens and what it allows"},
+		{"loadbalancer.name", "name", "lb1", "a label, shown in logs and to peers"},
+		{"loadbalancer.installation", "name", "default", "members and peers of another installation are refused"},
+		{"loadbalancer.state_dir", "directory", `""`, "where facts are kept over restarts; empty: nothing is kept"},
+		{"loadbalancer.listeners", "list of sections", required, "addresses on which clients are accepted"},
+		{"loadbalancer.listeners[].name", "name", "the address", "how sub-domains and logs refer to it"},
+		{"loadbalancer.listeners[].address", "address", required, "host:port; without host every local address; port 0 is any free port"},
+		{"loadbalancer.listeners[].public_port", "port", "the port of address", "what clients dial, where something in front changes the port; port mappings go by it"},
+		{"loadbalancer.listeners[].tls", "section", noDefault, "makes it an HTTPS listener"},
+		{"loadbalancer.listeners[].tls.certificates", "list of sections", required, "chosen by the name the client asks for; the first is the default"},
+		{"loadbalancer.listeners[].tls.certificates[].cert_file", "file", required, "PEM, the server's certificate first"},
+		{"loadbalancer.listeners[].tls.certificates[].key_file", "file", required, "PEM private key of the certificate"},
+		{"loadbalancer.admin", "section", noDefault, "the operators' API and metrics"},
+		{"loadbalancer.admin.address", "address", "127.0.0.1:9280", "host:port; if the default is taken Jetway runs without, if one given here is taken it does not start"},
+		{"loadbalancer.fail_over", "true or false", "true", "false: never another member after a failed connect"},
+		{"loadbalancer.timeouts", "section", noDefault, "how long one wait may take; 0s: no limit, where it is allowed"},
+		{"loadbalancer.timeouts.header", "duration", "10s", "a whole request head, from its first byte; above 0s"},
+		{"loadbalancer.timeouts.body_min_rate", "size", "512B", "per second, that a request body must keep; 0B: none"},
+		{"loadbalancer.timeouts.idle", "duration", "60s", "a kept-alive client connection between requests; above 0s"},
+		{"loadbalancer.timeouts.connect", "duration", "1s", "a connection to a member; above 0s"},
+		{"loadbalancer.timeouts.response_header", "duration", "60s", "from the end of the request to the head of the response"},
+		{"loadbalancer.timeouts.response_idle", "duration", "5m", "without progress while a response streams"},
+		{"loadbalancer.timeouts.total", "duration", "0s", "the whole request"},
+		{"loadbalancer.timeouts.upgrade_idle", "duration", "1h", "an upgraded connection (WebSocket) without a byte in either direction"},
+		{"loadbalancer.timeouts.drain", "duration", "30s", "for requests in flight when Jetway stops"},
+		{"loadbalancer.limits", "section", noDefault, "what one client may send"},
+		{"loadbalancer.limits.header_bytes", "size", "32KiB", "a whole request head, 1KiB to 1MiB"},
+		{"loadbalancer.limits.header_fields", "number", "100", "header lines, 1 to 10000"},
+
+		{"membership", "section", noDefault, "where members come from; both sources may be used at once"},
+		{"membership.gossip", "section", noDefault, "the Serf gossip pool in which members announce themselves; absent: no gossip"},
+		{"membership.gossip.bind", "IP:port", required, "UDP and TCP"},
+		{"membership.gossip.advertise", "IP:port", `""`, "what others are told; empty: bind"},
+		{"membership.gossip.join", "list of host:port", "[]", "well-known addresses, at least two; members and other Jetways alike"},
+		{"membership.gossip.key_file", "file", `""`, "base64 of 32 bytes, as `jetway keygen gossip` writes it; needed unless bind is loopback"},
+		{"membership.gossip.insecure", "true or false", "false", "allow gossip beyond loopback without a key: anyone who reaches the port can take traffic"},
+		{"membership.gossip.allowed_cidrs", "list of networks", "[]", "where members may be; empty: everywhere"},
+		{"membership.static", "list of sections", "[]", "members that do not gossip"},
+		{"membership.static[].id", "name", "host and port", "unique within the domain"},
+		{"membership.static[].domain", "name", required, "the domain it serves"},
+		{"membership.static[].sub_domain", "name or names", "worker", "one or several, separated by commas"},
+		{"membership.static[].host", "host", required, "IP address or host name, without port"},
+		{"membership.static[].http", "port", noDefault, "for requests in the clear"},
+		{"membership.static[].https", "port", noDefault, "for requests over TLS"},
+		{"membership.static[].port_mapping", "section", noDefault, "`public port: port of the member`, for requests that came in on that public port"},
+		{"membership.static[].weight", "number", "1", "share of the load relative to the others, 1 to 1000"},
+		{"membership.static[].zone", "text", `""`, "free text, shown to operators"},
+
+		{"tenants", "section", noDefault, "whose request is it"},
+		{"tenants.identify", "list of sections", "see below", "where the tenant's name stands; the first that finds one wins"},
+		{"tenants.identify[].path", "path pattern", noDefault, "literal segments, then `{tenant}`; with `**` in front it matches anywhere in the path"},
+		{"tenants.identify[].query", "text", noDefault, "name of a query parameter"},
+		{"tenants.super", "tenant name", "carbon.super", "goes where requests without tenant go"},
+		{"tenants.unknown", "default or refuse", "default", "a tenant that the directory does not have: to the range `*`, or 403"},
+		{"tenants.directory", "section", noDefault, "where tenant ids come from; absent: every tenant is unknown"},
+		{"tenants.directory.file", "file", required, "a .csv with name,id lines or a .yaml with a list of {name, id}"},
+		{"tenants.headers", "section", noDefault, "header fields that tell members the tenant; the client's own are removed"},
+		{"tenants.headers.id", "header field", "X-Tenant-Id", `empty: not sent`},
+		{"tenants.headers.name", "header field", "X-Tenant-Name", `empty: not sent`},
+
+		{"services", "section", required, "the products behind Jetway, by name"},
+		{"services.defaults", "section", noDefault, "a <block> for all services"},
+		{"services.<service>", "section", required, "a <block>; at least one service"},
+		{"services.<service>.domains", "section", required, "clusters of interchangeable members, by the name that members announce"},
+		{"services.<service>.domains.<domain>", "section", required, "a <block>; at least one domain"},
+		{"services.<service>.domains.<domain>.tenant_range", "tenant range", `"*"`, "tenants served: ids and intervals such as `1-100,200`; `\"*\"` is everybody whom no other domain of the same host serves"},
+		{"services.<service>.domains.<domain>.sub_domains", "section", noDefault, "parts of the domain by name; absent: one, called worker"},
+		{"services.<service>.domains.<domain>.sub_domains.<sub_domain>", "section", noDefault, "a <block>"},
+
+		{"<block>.hosts", "list of host patterns", noDefault, "names that lead here: exact, or `*.` and a suffix; needed on a service, domain or sub-domain, not possible in defaults"},
+		{"<block>.balance", "least_requests or round_robin", "least_requests", "how a member is chosen"},
+		{"<block>.retry", "section", noDefault, "another member where the first could not be reached"},
+		{"<block>.retry.attempts", "number", "2", "members tried per request, the first included, 1 to 10"},
+		{"<block>.retry.budget", "percentage", "20%", "share of requests that may be repeated"},
+		{"<block>.member_scheme", "same, http or https", "same", "how members are spoken to: as the client came, in the clear, or by TLS"},
+		{"<block>.member_tls", "section", noDefault, "how a member's certificate is verified"},
+		{"<block>.member_tls.ca_file", "file", `""`, "PEM; empty: the system's authorities"},
+		{"<block>.member_tls.server_name", "host", `""`, "name the certificate must carry; empty: the member's host"},
+		{"<block>.member_tls.insecure", "true or false", "false", "verify nothing"},
+		{"<block>.listeners", "list of names", "[]", "listeners on which it is reachable; empty: all"},
+		{"<block>.allow_from", "list of networks", "[]", "clients that may reach it; empty: everybody"},
+		{"<block>.affinity", "section", noDefault, "how a client stays with its member"},
+		{"<block>.affinity.mode", "none", "none", "no affinity"},
+	}
+}
+
+// defaultText returns the default of a key as it would stand in the file;
+// false where the decoder has to find one or there is none.
+func (k key) defaultText() (string, bool) {
+	switch {
+	case k.standard == `""`:
+		return "", true
+	case k.standard == required, k.standard == noDefault, k.standard == "[]", strings.Contains(k.standard, " "):
+		return "", false
+	}
+	return strings.Trim(k.standard, `"`), true
+}
