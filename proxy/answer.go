@@ -38,10 +38,7 @@ func (x *exchange) appendAnswerHead() {
 		if fl.drop {
 			continue
 		}
-		b = append(b, fl.name...)
-		b = append(b, ": "...)
-		b = append(b, fl.value...)
-		b = append(b, "\r\n"...)
+		b = append(b, fl.line...)
 	}
 	if !interim {
 		b = x.appendAnswerFraming(b)
@@ -153,9 +150,13 @@ func (x *exchange) appendAnswerEnd() {
 	x.out = append(x.out, "\r\n"...)
 }
 
-// awaitPump gives the end of the request's body a moment to be noted.
+// awaitPump gives the end of the request's body a moment to be noted, unless
+// the answer came while the client still had to send.
 func (x *exchange) awaitPump() {
 	if !x.pumping() {
+		return
+	}
+	if x.early = x.starved.Load(); x.early {
 		return
 	}
 	timer := time.NewTimer(pumpPatience)
@@ -167,11 +168,11 @@ func (x *exchange) awaitPump() {
 }
 
 // uploaded reports whether the whole request reached the member.
-func (x *exchange) uploaded() bool { return x.whole || !x.pumping() && x.pumpDone }
+func (x *exchange) uploaded() bool { return x.whole || !x.early && !x.pumping() && x.pumpDone }
 
 // finish ends an exchange whose answer went out whole.
 func (x *exchange) finish() (keep bool) {
-	if !x.reqBody.done {
+	if x.early || !x.reqBody.done {
 		x.conn.linger = true
 		return false
 	}

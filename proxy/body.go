@@ -110,7 +110,8 @@ func (b *body) step() bool {
 		return false
 	}
 	if i < 0 {
-		b.bad = b.state == chunkSize && !plausibleChunkLine(window)
+		cr := bytes.IndexByte(window, '\r')
+		b.bad = cr >= 0 && cr < len(window)-1 || b.state == chunkSize && !plausibleChunkLine(window)
 		return false
 	}
 	if i == 0 || window[i-1] != '\r' {

@@ -113,6 +113,7 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 	in, limit := &c.in, set.Limits.HeaderBytes
 	in.floor = 0
 	var headBy time.Time
+	var first *requestHead // looks at the first line of a head that comes in parts
 	for scanned, skipped := 0, 0; ; {
 		b := in.buf[in.r:in.w]
 		for skipped < 2 && scanned == 0 && len(b) >= 2 && b[0] == '\r' && b[1] == '\n' {
@@ -140,8 +141,11 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 			in.floor = in.r
 			return b[:n], noFault
 		}
-		if next == 0 && b[0] != '\r' {
-			if f := incompleteHead(b); f != noFault {
+		if first == nil {
+			first = new(requestHead)
+		}
+		if next > 0 && scanned == 0 || next == 0 && b[0] != '\r' {
+			if f := first.incompleteHead(b, next > 0); f != noFault {
 				return nil, f
 			}
 		}

@@ -23,8 +23,6 @@ const (
 	answerFieldsMax = 256
 	// watchAfter is how long a member may take before its client is watched.
 	watchAfter = 100 * time.Millisecond
-	// bodyGrace is what a body's minimum rate is measured after.
-	bodyGrace = 5 * time.Second
 )
 
 // exchange is one request from its checked head to its last byte. It is
@@ -63,6 +61,8 @@ type exchange struct {
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
+	starved   atomic.Bool   // pump waits for the client
+	early     bool          // the answer came while it did
 	pumpFault fault         // valid once pumped is closed
 	pumpDone  bool          // the whole body reached the member; likewise
 	stopping  atomic.Bool   // pump or watch are told to end
@@ -77,7 +77,7 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.out = (*x.outbuf)[:0]
 	x.up = x.up[:0]
 	x.attempts, x.status, x.fault = 0, 0, noFault
-	x.began, x.close, x.whole, x.continued = false, false, false, false
+	x.began, x.close, x.whole, x.continued, x.early = false, false, false, false, false
 	x.pumped, x.pumpFault, x.pumpDone, x.settled, x.watched = nil, noFault, false, false, nil
 	x.stopping.Store(false)
 	x.gone.Store(false)
@@ -108,6 +108,7 @@ func (x *exchange) end() {
 // with. It reports whether the client's connection may carry another request.
 func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	if f == noFault {
+		x.req.secure = x.conn.tls
 		f = x.req.parse(head, x.set.Limits.HeaderFields, &x.set.tenant)
 	}
 	x.newID()
@@ -287,7 +288,7 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 	f = x.streamAnswer()
 	x.stopHelpers()
 	reuse = f == noFault && wrote && (x.whole || x.pumpDone) && x.resp.reusable() && x.respBody.framing != framingEOF &&
-		x.mc.in.unread() == 0 && !(x.resp.status == 204 && (x.resp.length >= 0 || x.resp.isChunked))
+		x.mc.in.unread() == 0 && !x.resp.suspicious()
 	if reuse {
 		x.mc.noteKeepAlive(keepAlive)
 	}
@@ -377,20 +378,13 @@ func (x *exchange) fillMember(limit int, wait time.Duration) error {
 		x.watch()
 	}
 	for x.pumping() {
-		by := x.deadline(time.Second)
-		mc.SetReadDeadline(by)
-		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) || x.overTime(by) {
+		mc.SetReadDeadline(time.Now().Add(time.Second))
+		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 	}
 	mc.SetReadDeadline(x.deadline(wait))
 	return mc.in.fill(limit)
-}
-
-// overTime reports whether the time for the whole request is used up at t.
-func (x *exchange) overTime(t time.Time) bool {
-	total := x.set.Timeouts.Total
-	return total > 0 && !t.Before(x.now.Add(total))
 }
 
 // deadline is the end of a wait that starts now; 0 is for ever. The whole

@@ -45,14 +45,12 @@ func (x *exchange) buildRequest() {
 		if fl.drop || fl.kind == kindTransferEncoding {
 			continue
 		}
-		b = append(b, fl.name...)
-		b = append(b, ": "...)
-		if fl.kind == kindContentLength {
-			b = strconv.AppendInt(b, r.length, 10)
-		} else {
-			b = append(b, fl.value...)
+		if fl.kind != kindContentLength {
+			b = append(b, fl.line...)
+			continue
 		}
-		b = append(b, "\r\n"...)
+		b = append(append(b, fl.name...), ": "...) // the number that frames the body, in one spelling
+		b = append(strconv.AppendInt(b, r.length, 10), "\r\n"...)
 	}
 	if r.isChunked {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
@@ -144,6 +142,7 @@ func (x *exchange) startPump() {
 		}
 	}
 	x.pumped = make(chan struct{})
+	x.starved.Store(false)
 	go func() {
 		defer close(x.pumped)
 		defer func() {
@@ -205,16 +204,28 @@ func (x *exchange) pump() fault {
 			x.pumpDone = true
 			return noFault
 		default:
-			if rate := x.set.Timeouts.BodyMinRate; rate > 0 {
-				earned := time.Duration(float64(x.conn.in.consumed-counted) / float64(rate) * float64(time.Second))
-				x.conn.readUntil(started.Add(bodyGrace + earned))
-			} else {
-				x.conn.readUntil(x.deadline(0))
-			}
-			if err := x.conn.in.fill(bufferSize); err != nil {
+			x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
+			x.starved.Store(true)
+			err := x.conn.in.fill(bufferSize)
+			x.starved.Store(false)
+			if err != nil {
 				return x.clientFault(err)
 			}
 		}
 	}
 	return noFault
+}
+
+// bodyDeadline is until when more of a body that began at started must come,
+// so that after a grace of timeouts.header it keeps timeouts.body_min_rate
+// over its whole life.
+func (x *exchange) bodyDeadline(started time.Time, got int64) time.Time {
+	by := x.deadline(0)
+	if rate := x.set.Timeouts.BodyMinRate; rate > 0 {
+		earned := time.Duration(float64(got) / float64(rate) * float64(time.Second))
+		if end := started.Add(x.set.Timeouts.Header + earned); by.IsZero() || end.Before(by) {
+			by = end
+		}
+	}
+	return by
 }

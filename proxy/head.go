@@ -24,6 +24,7 @@ const (
 // field is one header line; the slices point into the head's bytes.
 type field struct {
 	name, value []byte
+	line        []byte // as sent, with its CRLF
 	kind        kind
 	drop        bool // not forwarded
 }
@@ -44,7 +45,7 @@ type fieldBlock struct {
 }
 
 // maxNamed bounds the names that Connection may list besides the known ones.
-const maxNamed = 16
+const maxNamed = 64
 
 // scanHead looks for the end of a head in b, which begins with its first line,
 // continuing at from. It returns the length of the head with its empty line,
@@ -76,7 +77,7 @@ func (fb *fieldBlock) parse(b []byte, maxFields int, tenant *[2]string) fault {
 	*fb = fieldBlock{length: -1}
 	for len(b) > 0 {
 		end := bytes.IndexByte(b, '\n')
-		line := b[:end-1]
+		whole, line := b[:end+1], b[:end-1]
 		b = b[end+1:]
 		if len(fields) == maxFields {
 			fb.fields = fields
@@ -89,7 +90,7 @@ func (fb *fieldBlock) parse(b []byte, maxFields int, tenant *[2]string) fault {
 		if colon == 0 || colon == len(line) || line[colon] != ':' {
 			return badField
 		}
-		fl := field{name: line[:colon], value: trim(line[colon+1:])}
+		fl := field{name: line[:colon], value: trim(line[colon+1:]), line: whole}
 		if !allOf(fl.value, valueTable) {
 			return badField
 		}

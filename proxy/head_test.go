@@ -132,12 +132,12 @@ func FuzzRequestHead(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		incompleteHead(raw)
+		h := &requestHead{}
+		h.incompleteHead(raw, false)
 		n, _, flt := scanHead(raw, 0)
 		if flt != noFault || n == 0 {
 			return
 		}
-		h := &requestHead{}
 		if h.parse(bytes.Clone(raw[:n]), 100, &[2]string{"x-tenant-id", ""}) != noFault {
 			return
 		}

@@ -15,6 +15,7 @@ type requestHead struct {
 	query     []byte // of target, without "?"
 	rawHost   []byte // Host as sent
 	host      []byte // lower case, no port, no trailing dot
+	secure    bool   // set by the caller: it came over TLS
 	http10    bool
 	isChunked bool
 	upgrade   bool // asks for WebSocket
@@ -26,9 +27,13 @@ type requestHead struct {
 // hostMax bounds a host name (RFC 1035, 2.3.4) with a trailing dot.
 const hostMax = 254
 
-// incomplete judges the beginning of a head whose end is not there yet, so
-// that bytes which can never become a request are not waited on.
-func incompleteHead(b []byte) fault {
+// incompleteHead judges the beginning of a head whose end is not there yet, so
+// that bytes which can never become a request are not waited on. lines tells
+// that the first line is whole.
+func (h *requestHead) incompleteHead(b []byte, lines bool) fault {
+	if lines {
+		return h.parseLine(b[:bytes.IndexByte(b, '\n')-1])
+	}
 	for i, c := range b {
 		switch {
 		case c == ' ':
@@ -234,9 +239,9 @@ func (h *requestHead) splitTarget() fault {
 	case t[0] != '/':
 		scheme := 0
 		switch {
-		case len(t) > 7 && same(t[:7], "http://"):
+		case !h.secure && len(t) > 7 && same(t[:7], "http://"):
 			scheme = 7
-		case len(t) > 8 && same(t[:8], "https://"):
+		case h.secure && len(t) > 8 && same(t[:8], "https://"):
 			scheme = 8
 		default:
 			return badTarget

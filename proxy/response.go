@@ -58,6 +58,13 @@ func (h *responseHead) bodyless(method []byte) bool {
 	return h.status < 200 || h.status == 204 || h.status == 304 || string(method) == "HEAD"
 }
 
+// suspicious reports whether an answer that has no body announces one: its
+// member may send it all the same, and later than can be noticed.
+func (h *responseHead) suspicious() bool {
+	return h.status == 204 && h.length >= 0 || h.status == 304 && h.length > 0 ||
+		h.isChunked && (h.status == 204 || h.status == 304)
+}
+
 // reusable reports whether the member keeps its connection after this answer.
 func (h *responseHead) reusable() bool { return !h.http10 && !h.connClose }
 
