@@ -1,0 +1,207 @@
+// Package admin is the listener for operators and their tools: health,
+// metrics and a small JSON API.
+//
+// It owns no state of the load balancer: it reads snapshots and changes things
+// only through the few functions of Sources, the same that signals and file
+// changes use. It starts nothing but the HTTP server inside Run, and that
+// server is bounded in time, size and number of connections.
+//
+// Nobody logs in here yet. So the listener belongs on loopback; on any other
+// address it answers reads, while changes are taken from this machine only. A
+// page in an operator's browser can neither change anything (cross-site
+// requests are refused) nor read anything on loopback by a name that it made
+// point here (the Host must be this machine's).
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"jetway/balancer"
+)
+
+// DefaultAddress is where the API is found when nothing else was said.
+const DefaultAddress = "127.0.0.1:9280"
+
+// SchemaVersion is carried by every JSON answer. Fields may be added to
+// answers of one version; none changes its meaning.
+const SchemaVersion = 1
+
+// Config says where the admin listener is.
+type Config struct {
+	Address  string // host:port; empty: DefaultAddress
+	Required bool   // an address in use is an error and not only a warning
+}
+
+// Sources are what the API shows and the few things it may do. All functions
+// must be safe for concurrent use.
+type Sources struct {
+	Router     *balancer.Router
+	Name       string
+	Started    time.Time
+	Build      Build
+	State      func() (State, string) // and the reason for anything but Ready
+	Config     func() ConfigView      // secrets masked
+	LastReload func() Reload
+	Reload     func() error
+	InFlight   func() int64
+	Listeners  func() []net.Addr
+	Gossip     func() *Gossip // nil where there is no gossip; may be nil itself
+	Rejected   func() []Rejected
+	Collectors []prometheus.Collector
+}
+
+// State is what Jetway as a whole is doing.
+type State string
+
+const (
+	Starting State = "starting" // who the members are is not known yet
+	Ready    State = "ready"
+	Draining State = "draining" // stopping: nothing new is accepted
+)
+
+// Server is the admin listener.
+type Server struct {
+	cfg      Config
+	src      Sources
+	log      zerolog.Logger
+	http     *http.Server
+	listener net.Listener // nil: not bound
+
+	allowedHost string // besides loopback, what Host may say
+	panics      atomic.Uint64
+	refused     atomic.Uint64 // connections over connectionsMax
+}
+
+const (
+	connectionsMax = 128
+	bodyMax        = 64 << 10
+	headerMax      = 16 << 10
+	stopWait       = 2 * time.Second // for answers under way when stopping
+)
+
+// New returns a server that is not bound yet.
+func New(cfg Config, src Sources, log zerolog.Logger) (*Server, error) {
+	if cfg.Address == "" {
+		cfg.Address = DefaultAddress
+	}
+	host, _, err := net.SplitHostPort(cfg.Address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use admin address %q: %w", cfg.Address, err)
+	}
+	s := &Server{cfg: cfg, src: src, log: log, allowedHost: host}
+	handler, err := s.handler()
+	if err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      60 * time.Second, // a reload may have to wait for the one before it
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    headerMax,
+		ErrorLog:          quiet(log),
+	}
+	return s, nil
+}
+
+// Listen binds the address. Where it is in use and only a default, the API is
+// left out with a warning.
+func (s *Server) Listen() error {
+	l, err := net.Listen("tcp", s.cfg.Address)
+	if err != nil {
+		if !s.cfg.Required && errors.Is(err, syscall.EADDRINUSE) {
+			s.log.Warn().Str("address", s.cfg.Address).Msg("admin address is in use, running without the admin API; set admin.address")
+			return nil
+		}
+		return fmt.Errorf("cannot listen on admin address %q: %w", s.cfg.Address, err)
+	}
+	if !isLoopback(l.Addr()) {
+		s.log.Warn().Stringer("address", l.Addr()).
+			Msg("admin API has no authentication and is not on loopback: anybody who reaches it can read it; changes are taken from this machine only")
+	}
+	s.listener = &cappedListener{Listener: l, refused: &s.refused}
+	return nil
+}
+
+// Address returns where the API is, nil where it is not bound.
+func (s *Server) Address() net.Addr {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Run serves until ctx ends. It returns early only with an error.
+func (s *Server) Run(ctx context.Context) error {
+	if s.listener == nil {
+		<-ctx.Done()
+		return nil
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }() // net/http recovers what its handlers do
+	select {
+	case err := <-failed:
+		return fmt.Errorf("cannot serve the admin API on %q: %w", s.cfg.Address, err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+	defer cancel()
+	if s.http.Shutdown(grace) != nil {
+		s.http.Close() // answers still under way after the grace are cut
+	}
+	<-failed
+	return nil
+}
+
+func isLoopback(a net.Addr) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+// cappedListener closes connections over connectionsMax at once: waiting for
+// a free place would let a few slow clients keep the operator out unseen.
+type cappedListener struct {
+	net.Listener
+	open    atomic.Int64
+	refused *atomic.Uint64
+}
+
+func (l *cappedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.open.Add(1) <= connectionsMax {
+			return &cappedConn{Conn: c, open: &l.open}, nil
+		}
+		l.open.Add(-1)
+		l.refused.Add(1)
+		c.Close()
+	}
+}
+
+type cappedConn struct {
+	net.Conn
+	open   *atomic.Int64
+	closed atomic.Bool
+}
+
+func (c *cappedConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}

@@ -1,0 +1,175 @@
+package admin
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"jetway/balancer"
+)
+
+// Build says which program this is.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Built   string `json:"commit_time,omitempty"`
+	Go      string `json:"go"`
+}
+
+// Reload is the result of the newest attempt to load the configuration; the
+// load at the start counts.
+type Reload struct {
+	Time  time.Time `json:"time"`
+	OK    bool      `json:"ok"`
+	Error string    `json:"error,omitempty"`
+}
+
+// ConfigView is the effective configuration.
+type ConfigView struct {
+	Schema   int      `json:"schema_version"`
+	File     string   `json:"file"`
+	Warnings []string `json:"warnings"`
+	YAML     string   `json:"yaml"` // defaults filled in, secrets masked
+}
+
+// Gossip is what the gossip pool looks like from here.
+type Gossip struct {
+	Node      string         `json:"node"`
+	Address   string         `json:"address"` // what others join; empty while it is down
+	Joined    bool           `json:"joined"`  // somebody else is alive in the pool
+	Encrypted bool           `json:"encrypted"`
+	Health    int            `json:"health_score"` // 0 is best
+	Nodes     map[string]int `json:"nodes"`        // by state, this one included
+	Restarts  int            `json:"restarts"`
+	LastError string         `json:"last_error,omitempty"`
+}
+
+// Rejected is somebody who claims to be a member and is left out, and why.
+type Rejected struct {
+	Name    string    `json:"name"`
+	Address string    `json:"address"`
+	Reason  string    `json:"reason"`
+	Since   time.Time `json:"since"`
+}
+
+// Overview is Jetway at a glance.
+type Overview struct {
+	Schema     int           `json:"schema_version"`
+	Name       string        `json:"name"`
+	Build      Build         `json:"build"`
+	PID        int           `json:"pid"`
+	Started    time.Time     `json:"started"`
+	State      State         `json:"state"`
+	Reason     string        `json:"reason,omitempty"`
+	InFlight   int64         `json:"in_flight"`
+	Listeners  []string      `json:"listeners"`
+	Config     string        `json:"config_file"`
+	LastReload Reload        `json:"last_reload"`
+	Warnings   []string      `json:"warnings"`
+	Generation uint64        `json:"generation"` // rebuilds of the routing table
+	Clusters   []ClusterView `json:"clusters"`
+	Gossip     *Gossip       `json:"gossip,omitempty"`
+}
+
+// ClusterView is one domain and sub-domain.
+type ClusterView struct {
+	Service     string            `json:"service"`
+	Domain      string            `json:"domain"`
+	SubDomain   string            `json:"sub_domain"`
+	Hosts       []string          `json:"hosts"`
+	TenantRange string            `json:"tenant_range"`
+	Members     int               `json:"members"`
+	Up          int               `json:"up"`
+	InFlight    int64             `json:"in_flight"`
+	Responses   map[string]uint64 `json:"responses"` // by class of status; "none": the client was gone
+	Retries     uint64            `json:"retries"`
+}
+
+// MemberList is every member that is known.
+type MemberList struct {
+	Schema   int          `json:"schema_version"`
+	Members  []MemberView `json:"members"`
+	Rejected []Rejected   `json:"rejected"`
+}
+
+// MemberView is one member. State is up, suspect, ejected, draining, or
+// unused where no service has its domain and sub-domain.
+type MemberView struct {
+	ID           string            `json:"id"`
+	Domain       string            `json:"domain"`
+	SubDomains   []string          `json:"sub_domains"`
+	Host         string            `json:"host"`
+	HTTP         uint16            `json:"http,omitempty"`
+	HTTPS        uint16            `json:"https,omitempty"`
+	PortMapping  map[string]uint16 `json:"port_mapping,omitempty"`
+	Weight       int               `json:"weight"`
+	Zone         string            `json:"zone,omitempty"`
+	Source       string            `json:"source"`
+	State        string            `json:"state"`
+	Drained      bool              `json:"drained"` // by an operator
+	InFlight     int64             `json:"in_flight"`
+	Requests     uint64            `json:"requests"`
+	Failures     uint64            `json:"failures"`
+	EjectedUntil *time.Time        `json:"ejected_until,omitempty"`
+}
+
+// Change is the answer to a change of members.
+type Change struct {
+	Schema  int          `json:"schema_version"`
+	Members []MemberView `json:"members"` // as they are now
+}
+
+// classes name the elements of balancer.ClusterState.Responses.
+func classes() [6]string { return [6]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"} }
+
+func clusterView(c *balancer.Cluster, now int64) ClusterView {
+	v := ClusterView{Service: c.Config.Service, Domain: c.Config.Key.Domain, SubDomain: c.Config.Key.SubDomain,
+		Hosts: list(c.Config.Hosts), TenantRange: c.Config.Ranges.String(), Members: len(c.Upstreams),
+		InFlight: c.State.InFlight.Load(), Responses: map[string]uint64{}, Retries: c.State.Retries.Load()}
+	for i, class := range classes() {
+		if n := c.State.Responses[i].Load(); n > 0 {
+			v.Responses[class] = n
+		}
+	}
+	for _, u := range c.Upstreams {
+		if u.Status(now).State == "up" {
+			v.Up++
+		}
+	}
+	return v
+}
+
+func memberView(s balancer.Status) MemberView {
+	m := &s.Member
+	v := MemberView{ID: m.ID, Domain: m.Domain, SubDomains: list(m.SubDomains), Host: m.Host, HTTP: m.HTTP, HTTPS: m.HTTPS,
+		Weight: m.Weight, Zone: m.Zone, Source: m.Source, State: s.State, Drained: s.Drained,
+		InFlight: s.InFlight, Requests: s.Requests, Failures: s.Failures}
+	for _, p := range m.Ports {
+		if v.PortMapping == nil {
+			v.PortMapping = map[string]uint16{}
+		}
+		v.PortMapping[strconv.Itoa(int(p.From))] = p.To
+	}
+	if !s.EjectedUntil.IsZero() {
+		t := s.EjectedUntil.UTC()
+		v.EjectedUntil = &t
+	}
+	return v
+}
+
+func texts(addrs []net.Addr) []string {
+	out := make([]string, len(addrs))
+	for i, a := range addrs {
+		out[i] = a.String()
+	}
+	return out
+}
+
+// list keeps null out of JSON.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return slices.Clone(s)
+}

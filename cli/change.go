@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+)
+
+// drainCommand returns "drain", or "undrain" which ends it.
+func drainCommand(drain bool) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "drain MEMBER...",
+		Short: "Keep new requests off members",
+		Long: `Keeps new requests off members while those in flight finish. It lasts until
+"undrain" or until Jetway restarts, also if the member leaves and comes back.
+Where two domains have a member of the same id, say DOMAIN/ID.`,
+		Example: `  jetway drain w1
+  jetway drain as.shared.domain/w1`,
+	}
+	verb := "/drain"
+	if !drain {
+		verb = "/undrain"
+		c.Use, c.Short = "undrain MEMBER...", "Give drained members requests again"
+		c.Long = `Ends what "drain" began. A member that announced itself as draining stays so.`
+		c.Example = "  jetway undrain w1"
+	}
+	c.Args = someMember
+	cl := clientFlags(c)
+	c.RunE = func(c *cobra.Command, ids []string) error {
+		for _, id := range ids {
+			var v admin.Change
+			if _, err := cl.ask(c.Context(), http.MethodPost, "/api/v1/members/"+url.PathEscape(id)+verb, &v); err != nil {
+				return err
+			}
+			for _, m := range v.Members {
+				fmt.Fprintf(c.OutOrStdout(), "%s is %s, %d requests in flight\n", printable(m.Domain+"/"+m.ID), m.State, m.InFlight)
+			}
+		}
+		return nil
+	}
+	return c
+}
+
+func someMember(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("which member? expected ID or DOMAIN/ID, as \"jetway members\" shows them")
+	}
+	return nil
+}
+
+func reloadCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Let a running Jetway load its configuration again",
+		Long: `Lets a running Jetway load its configuration again and waits for the result.
+All of it is taken or nothing: with a bad file Jetway goes on as before, and the
+problems are printed here.`,
+		Example: "  jetway check && jetway reload",
+		Args:    noCommand,
+	}
+	cl := clientFlags(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if _, err := cl.call(c.Context(), http.MethodPost, "/api/v1/reload"); err != nil {
+			return fmt.Errorf("the configuration was not reloaded:\n%w", err)
+		}
+		fmt.Fprintln(c.OutOrStdout(), "reloaded")
+		return nil
+	}
+	return c
+}
+
+func healthCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "health",
+		Short:   "Tell whether a running Jetway takes requests",
+		Long:    `Asks /ready of a running Jetway, for scripts and health checks of containers.`,
+		Example: "  jetway health && echo ready",
+		Args:    noCommand,
+	}
+	cl := clientFlags(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if _, err := cl.call(c.Context(), http.MethodGet, "/ready"); err != nil {
+			return fmt.Errorf("not ready: %w", err)
+		}
+		fmt.Fprintln(c.OutOrStdout(), "ready")
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"jetway/config"
+)
+
+func checkCommand() *cobra.Command {
+	var file string
+	var show, strict bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and show what is routed where",
+		Long: `Checks the configuration file and everything that it names: certificates, keys
+and the tenants file. For each host pattern it prints which tenants go where and
+which go nowhere. Problems go to stderr, one per line, as
+
+  file:line:column: what is wrong; what was expected
+
+Exit codes: 0 it is good, 1 it is not, 2 the command line is wrong.`,
+		Example: `  jetway check
+  jetway check -c /etc/jetway/loadbalancer.conf -W
+  jetway check --print > effective.conf`,
+		Args: noCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return check(file, show, strict, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	configFlag(c, &file)
+	c.Flags().BoolVar(&show, "print", false, "print the effective configuration: defaults filled in, secrets masked, routes as comments")
+	c.Flags().BoolVarP(&strict, "warnings-fatal", "W", false, "fail on warnings too")
+	return c
+}
+
+func check(file string, show, strict bool, stdout, stderr io.Writer) error {
+	cfg, err := config.Load(file)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return errSaid
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintf(stderr, "%s (warning)\n", w)
+	}
+	if _, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop()); err != nil { // as "run" would, starting nothing
+		return err
+	}
+	if show {
+		var routes bytes.Buffer
+		cfg.Routes(&routes)
+		stdout.Write(cfg.Print())
+		fmt.Fprintln(stdout)
+		for lines := bufio.NewScanner(&routes); lines.Scan(); {
+			fmt.Fprintf(stdout, "# %s\n", lines.Text())
+		}
+	} else {
+		cfg.Routes(stdout)
+	}
+	if n := len(cfg.Warnings); strict && n > 0 {
+		fmt.Fprintf(stderr, "%s: %d warnings, which -W makes fatal\n", file, n)
+		return errSaid
+	}
+	if !show {
+		fmt.Fprintf(stdout, "\n%s is good\n", file)
+	}
+	return nil
+}

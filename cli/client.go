@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+	"jetway/config"
+)
+
+// outputFormat is how a command prints: a pflag.Value that takes no others.
+type outputFormat string
+
+const (
+	outputTable outputFormat = "table"
+	outputJSON  outputFormat = "json"
+)
+
+func (o *outputFormat) String() string { return string(*o) }
+func (o *outputFormat) Type() string   { return "format" }
+
+func (o *outputFormat) Set(s string) error {
+	if f := outputFormat(s); f != outputTable && f != outputJSON {
+		return errors.New("expected table or json")
+	}
+	*o = outputFormat(s)
+	return nil
+}
+
+func outputFlag(c *cobra.Command, into *outputFormat) {
+	*into = outputTable
+	c.Flags().VarP(into, "output", "o", "table or json")
+}
+
+// client speaks to the admin API of a Jetway that runs.
+type client struct {
+	file, address string // flags
+	explicit      bool   // -c was given
+	base          string
+	http          http.Client
+}
+
+const (
+	answerMax  = 64 << 20
+	clientWait = 65 * time.Second // a little more than the server takes at most
+)
+
+// clientFlags gives a command that speaks to a running Jetway its flags.
+func clientFlags(c *cobra.Command) *client {
+	cl := &client{}
+	c.Flags().StringVar(&cl.address, "admin", "", "`address` of the admin API (default: admin.address of the configuration file, else "+admin.DefaultAddress+")")
+	configFlag(c, &cl.file)
+	c.Long += "\n\nExit codes: 0 it worked, 1 it did not or Jetway cannot be reached, 2 the command\nline is wrong."
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		cl.explicit = c.Flags().Changed("config")
+		if err := cl.locate(c.ErrOrStderr()); err != nil {
+			return &usageError{err, c.CommandPath()}
+		}
+		return nil
+	}
+	return cl
+}
+
+// locate finds out where the API is.
+func (cl *client) locate(stderr io.Writer) error {
+	// No proxies: what is on loopback is not theirs to ask.
+	cl.http = http.Client{Timeout: clientWait, Transport: &http.Transport{Proxy: nil},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	address := cl.address
+	if address == "" {
+		address = admin.DefaultAddress
+		cfg, err := config.Load(cl.file)
+		switch {
+		case err == nil:
+			address = cfg.Admin.Address
+		case cl.explicit: // it may be broken while Jetway runs with the one before
+			fmt.Fprintf(stderr, "jetway: cannot take the admin address from %q, trying %s: %s\n", cl.file, address, firstLine(err))
+		}
+	}
+	base, err := baseURL(address)
+	if err != nil {
+		return fmt.Errorf("cannot use admin address %q: %w", address, err)
+	}
+	cl.base = base
+	return nil
+}
+
+// baseURL makes a URL of a listen address or of a URL.
+func baseURL(address string) (string, error) {
+	if strings.Contains(address, "://") {
+		u, err := url.Parse(address)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return "", errors.New("expected host:port or http://host:port")
+		}
+		return u.Scheme + "://" + u.Host + strings.TrimSuffix(u.EscapedPath(), "/"), nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" {
+		return "", errors.New("expected host:port or http://host:port")
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // it listens on every address, so also on this one
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
+}
+
+// call asks the API and returns the body of the answer. A refusal is an error
+// with the API's own words.
+func (cl *client) call(ctx context.Context, method, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask %s: %w", cl.base, err)
+	}
+	resp, err := cl.http.Do(req)
+	if err != nil {
+		return nil, cl.unreachable(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the answer of %s: %w", cl.base, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return body, nil
+	}
+	var refusal admin.Failure
+	if json.Unmarshal(body, &refusal) == nil && refusal.Error != "" {
+		return nil, errors.New(refusal.Error)
+	}
+	return nil, fmt.Errorf("%s (status %d)", printable(firstLine(errors.New(string(body)))), resp.StatusCode)
+}
+
+// ask is call for an answer that is decoded.
+func (cl *client) ask(ctx context.Context, method, path string, into any) ([]byte, error) {
+	body, err := cl.call(ctx, method, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return nil, fmt.Errorf("cannot understand the answer of %s, is it Jetway's admin API? %w", cl.base, err)
+	}
+	return body, nil
+}
+
+func (cl *client) unreachable(err error) error {
+	var inner *url.Error
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) || os.IsTimeout(err) {
+		return fmt.Errorf("cannot reach Jetway at %s: %w\nIs it running? Start it with \"jetway run\", or say with --admin where its admin API is", cl.base, err)
+	}
+	return fmt.Errorf("cannot reach Jetway at %s: %w", cl.base, err)
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

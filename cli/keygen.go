@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"jetway/discovery"
+)
+
+func keygenCommand() *cobra.Command {
+	return group("keygen", "Make keys", keygenGossipCommand())
+}
+
+func keygenGossipCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "gossip",
+		Short: "Make a key that encrypts gossip",
+		Long: `Makes a random key of 32 bytes in base64. Everybody in a gossip pool has the
+same: Jetway (membership.gossip.key_file), "jetway member --key-file", and a
+stock agent by "serf agent -encrypt".`,
+		Example: `  jetway keygen gossip --out gossip.key
+  serf agent -encrypt "$(cat gossip.key)" -tag domain=as.shared.domain -tag http=9763`,
+		Args: noCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
+			key := discovery.NewKey()
+			if out == "" {
+				_, err := fmt.Fprintln(c.OutOrStdout(), key)
+				return err
+			}
+			return writeNew(out, key+"\n")
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "write a new `file` that only you may read, instead of printing")
+	return c
+}
+
+// writeNew writes a file that must not be there yet: a key in use is not
+// replaced by accident.
+func writeNew(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot write %q: there is one already; remove it first if nobody uses it", path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %q: %w", path, err)
+	}
+	if _, err = f.WriteString(text); err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		os.Remove(path)
+		return fmt.Errorf("cannot write %q: %w", path, err)
+	}
+	return nil
+}

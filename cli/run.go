@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+	"jetway/balancer"
+	"jetway/config"
+	"jetway/discovery"
+	"jetway/proxy"
+)
+
+// runCommand returns "run", which the root command does as well.
+func runCommand(use string) *cobra.Command {
+	var file string
+	var logs logFlags
+	c := &cobra.Command{
+		Use:   use,
+		Short: "Run the load balancer",
+		Long: `Runs the load balancer in the foreground and logs to stderr.
+
+Signals: SIGHUP loads the configuration again, as a change of the file does;
+SIGTERM and SIGINT stop: nothing new is accepted, and requests in flight get
+timeouts.drain to finish; a second one ends the process at once.
+
+Exit codes: 0 after a clean stop, 1 it could not start or requests were cut off
+when stopping, 2 the command line is wrong or a second signal came.`,
+		Example: `  jetway run
+  jetway run -c /etc/jetway/loadbalancer.conf --log-format json`,
+		Args: noCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logs.logger(c, c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return run(c.Context(), file, log)
+		},
+	}
+	configFlag(c, &file)
+	logs.add(c)
+	return c
+}
+
+func run(ctx context.Context, file string, log zerolog.Logger) error {
+	files := newWatcher(statFile)
+	files.loading([]string{file})
+	cfg, err := config.Load(file)
+	if err != nil {
+		return err
+	}
+	logWarnings(cfg, log)
+	node, err := nodeName(cfg.Name, cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	lb, err := newBalancer(cfg, node, files, log)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal(ctx, log, lb.reloader.hangup)
+	defer stop()
+	if err := lb.run(ctx); err != nil {
+		log.Error().Err(err).Msg("stopped with an error") // where everything else was said, too
+		return errSaid
+	}
+	log.Info().Msg("stopped")
+	return nil
+}
+
+// loadBalancer is one load balancer with all its parts.
+type loadBalancer struct {
+	log      zerolog.Logger
+	started  time.Time
+	node     string
+	router   *balancer.Router
+	server   *proxy.Server
+	members  *discovery.Set
+	gossip   *discovery.Gossip // nil: not configured
+	admin    *admin.Server
+	reloader *reloader
+	panics   *prometheus.CounterVec
+
+	gossiped atomic.Int64 // unix nanoseconds of the newest list by gossip, 0: none yet
+	ready    atomic.Bool
+	draining atomic.Bool
+}
+
+// newBalancer builds all parts and joins them. Nothing is started, bound or
+// written.
+func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Logger) (*loadBalancer, error) {
+	lb := &loadBalancer{log: log, started: time.Now(), node: node, reloader: newReloader(cfg, files, log),
+		panics: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "jetway_part_panics_total",
+			Help: "Parts of the program that ended in a panic."}, []string{"part"})}
+	routing, err := cfg.Routing()
+	if err != nil {
+		return nil, err
+	}
+	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.OpenPool}); err != nil {
+		return nil, err
+	}
+	if lb.server, err = proxy.New(cfg.Proxy, lb.router, log); err != nil {
+		return nil, err
+	}
+	members := &roster{router: lb.router, log: log}
+	lb.members = discovery.NewSet(members.publish)
+	r := lb.reloader
+	r.router, r.server, r.static = lb.router, lb.server, lb.members.Source("static")
+	if cfg.Gossip != nil {
+		self := discovery.Identity{Node: lb.node, Installation: cfg.Installation}
+		if lb.gossip, err = discovery.NewGossip(*cfg.Gossip, self, lb.reserved, lb.gossipList(), log); err != nil {
+			return nil, err
+		}
+	}
+	if lb.admin, err = admin.New(admin.Config{Address: cfg.Admin.Address, Required: cfg.Admin.Configured}, lb.sources(cfg), log); err != nil {
+		return nil, err
+	}
+	return lb, nil
+}
+
+// gossipList passes lists on and notes when.
+func (lb *loadBalancer) gossipList() discovery.Publish {
+	next := lb.members.Source("gossip")
+	return func(members []balancer.Member) {
+		next(members)
+		lb.gossiped.Store(time.Now().UnixNano())
+	}
+}
+
+// run starts all parts and stops them in order once ctx ends.
+func (lb *loadBalancer) run(ctx context.Context) error {
+	cfg := lb.reloader.current.Load()
+	lb.reloader.static(cfg.Static)
+	if err := lb.server.Listen(); err != nil {
+		return err
+	}
+	if err := lb.admin.Listen(); err != nil {
+		return err
+	}
+	lb.logStart(cfg)
+	parts := []part{
+		{"admin", stageAdmin, lb.admin.Run},
+		{"listeners", stageTraffic, lb.server.Run},
+		{"readiness", stageWork, lb.settle},
+		{"reload", stageWork, lb.reloader.Run},
+	}
+	if lb.gossip != nil {
+		parts = append(parts, part{"gossip", stageGossip, lb.gossip.Run})
+	}
+	stopping := func() { lb.draining.Store(true) }
+	return runParts(ctx, parts, stopping, func(part string) { lb.panics.WithLabelValues(part).Inc() }, lb.log)
+}
+
+const (
+	settleMost  = 3 * time.Second        // a pool that cannot be joined keeps nobody waiting longer
+	settleQuiet = 200 * time.Millisecond // no new list for so long after joining
+	settleStep  = 20 * time.Millisecond
+)
+
+// settle waits until it is known who the members are, and says so.
+func (lb *loadBalancer) settle(ctx context.Context) error {
+	deadline := time.NewTimer(settleMost)
+	defer deadline.Stop()
+	step := time.NewTicker(settleStep)
+	defer step.Stop()
+	var joined time.Time
+	for waiting := lb.gossip != nil; waiting; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-deadline.C:
+			waiting = false
+		case now := <-step.C:
+			if joined.IsZero() && lb.joined() {
+				joined = now
+			}
+			last := time.Unix(0, lb.gossiped.Load())
+			waiting = joined.IsZero() || now.Sub(joined) < settleQuiet || now.Sub(last) < settleQuiet
+		}
+	}
+	t := lb.router.Table()
+	lb.ready.Store(true)
+	lb.log.Info().Int("members", len(t.Upstreams())).Int("unused_members", len(t.Orphans())).Msg("ready")
+	<-ctx.Done()
+	return nil
+}
+
+// joined reports whether gossip has told whom it knows, and whether it knows
+// somebody where it was told of others.
+func (lb *loadBalancer) joined() bool {
+	alone := len(lb.reloader.current.Load().Gossip.Join) == 0
+	return lb.gossiped.Load() != 0 && (alone || lb.gossip.Status().Joined)
+}
+
+func (lb *loadBalancer) state() (admin.State, string) {
+	switch {
+	case lb.draining.Load():
+		return admin.Draining, "draining: this Jetway is stopping"
+	case !lb.ready.Load():
+		return admin.Starting, "waiting for the first list of members"
+	}
+	return admin.Ready, ""
+}
+
+// reserved reports whether an address is one that Jetway itself listens on: a
+// member there would be Jetway forwarding to itself.
+func (lb *loadBalancer) reserved(host string, port uint16) bool {
+	addrs := lb.server.Addresses()
+	if a := lb.admin.Address(); a != nil {
+		addrs = append(slices.Clone(addrs), a)
+	}
+	for _, a := range addrs {
+		ap, err := netip.ParseAddrPort(a.String())
+		if err == nil && ap.Port() == port && (ap.Addr().Unmap().String() == host || ap.Addr().IsUnspecified() && isOwn(host)) {
+			return true
+		}
+	}
+	return false
+}
+
+func isOwn(host string) bool {
+	ip := net.ParseIP(host)
+	addrs, err := net.InterfaceAddrs()
+	if ip == nil || err != nil {
+		return false
+	}
+	return ip.IsLoopback() || slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
+}
+
+func (lb *loadBalancer) logStart(cfg *config.Config) {
+	listeners := lb.server.Addresses()
+	texts := make([]string, len(listeners))
+	for i, a := range listeners {
+		texts[i] = a.String()
+	}
+	e := lb.log.Info().Str("version", thisBuild().Version).Str("file", cfg.File).Str("name", cfg.Name).
+		Int("pid", os.Getpid()).Strs("listeners", texts).Int("clusters", len(cfg.Clusters))
+	if a := lb.admin.Address(); a != nil {
+		e = e.Stringer("admin", a)
+	}
+	if cfg.Gossip != nil {
+		e = e.Str("gossip", cfg.Gossip.Bind).Str("node", lb.node)
+	}
+	e.Msg("jetway started")
+}

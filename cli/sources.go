@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"jetway/admin"
+	"jetway/config"
+)
+
+// sources is what the admin API sees of the load balancer.
+func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
+	return admin.Sources{
+		Router:     lb.router,
+		Name:       cfg.Name,
+		Started:    lb.started,
+		Build:      thisBuild(),
+		State:      lb.state,
+		Config:     lb.configView,
+		LastReload: func() admin.Reload { return *lb.reloader.result.Load() },
+		Reload:     func() error { return lb.reloader.reload("admin API") },
+		InFlight:   lb.server.InFlight,
+		Listeners:  lb.server.Addresses,
+		Gossip:     lb.gossipView,
+		Rejected:   lb.rejected,
+		Collectors: []prometheus.Collector{lb.server.Collector(), lb.panics},
+	}
+}
+
+func (lb *loadBalancer) configView() admin.ConfigView {
+	cfg := lb.reloader.current.Load()
+	v := admin.ConfigView{File: cfg.File, YAML: string(cfg.Print())}
+	for _, w := range cfg.Warnings {
+		v.Warnings = append(v.Warnings, w.String())
+	}
+	return v
+}
+
+func (lb *loadBalancer) gossipView() *admin.Gossip {
+	if lb.gossip == nil {
+		return nil
+	}
+	s := lb.gossip.Status()
+	return &admin.Gossip{Node: lb.node, Address: s.Address, Joined: s.Joined, Encrypted: s.Encrypted, Health: s.HealthScore,
+		Nodes: map[string]int{"alive": s.Alive, "failed": s.Failed, "left": s.Left}, Restarts: s.Restarts, LastError: s.LastError}
+}
+
+// rejected lists who is left out, by gossip and by the merge of all sources.
+func (lb *loadBalancer) rejected() []admin.Rejected {
+	found := lb.members.Rejected()
+	if lb.gossip != nil {
+		found = append(lb.gossip.Rejected(), found...)
+	}
+	out := make([]admin.Rejected, len(found))
+	for i, r := range found {
+		out[i] = admin.Rejected{Name: r.Node, Address: r.Address, Reason: r.Reason, Since: r.Since}
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+)
+
+func statusCommand() *cobra.Command {
+	var output outputFormat
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a running Jetway is doing",
+		Long:  `Shows the state, listeners, configuration and clusters of a running Jetway.`,
+		Example: `  jetway status
+  jetway status --admin 127.0.0.1:9281 -o json`,
+		Args: noCommand,
+	}
+	cl := clientFlags(c)
+	outputFlag(c, &output)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var v admin.Overview
+		body, err := cl.ask(c.Context(), http.MethodGet, "/api/v1/overview", &v)
+		if err != nil {
+			return err
+		}
+		if output == outputJSON {
+			_, err := c.OutOrStdout().Write(body)
+			return err
+		}
+		return printOverview(c.OutOrStdout(), &v, time.Now())
+	}
+	return c
+}
+
+func printOverview(w io.Writer, v *admin.Overview, now time.Time) error {
+	state := string(v.State)
+	if v.Reason != "" {
+		state += ": " + v.Reason
+	}
+	loaded := "loaded"
+	if !v.LastReload.OK {
+		loaded = "NOT reloaded, the one before stays:"
+	}
+	fmt.Fprintf(w, "%s  jetway %s, pid %d, up %s\n", printable(v.Name), v.Build.Version, v.PID, now.Sub(v.Started).Round(time.Second))
+	fmt.Fprintf(w, "state      %s; %d requests in flight\n", printable(state), v.InFlight)
+	fmt.Fprintf(w, "listeners  %s\n", strings.Join(v.Listeners, "  "))
+	fmt.Fprintf(w, "config     %s, %s %s\n", printable(v.Config), loaded, v.LastReload.Time.Local().Format(time.DateTime))
+	if v.LastReload.Error != "" {
+		fmt.Fprintf(w, "           %s\n", strings.ReplaceAll(strings.TrimSpace(v.LastReload.Error), "\n", "\n           "))
+	}
+	for _, warning := range v.Warnings {
+		fmt.Fprintf(w, "warning    %s\n", printable(warning))
+	}
+	if g := v.Gossip; g != nil {
+		fmt.Fprintf(w, "gossip     %s\n", printable(gossipLine(g)))
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, "SERVICE", "DOMAIN", "SUB-DOMAIN", "TENANTS", "HOSTS", "UP", "IN FLIGHT", "2XX", "4XX", "5XX", "RETRIES")
+	for _, c := range v.Clusters {
+		t.row(c.Service, c.Domain, c.SubDomain, c.TenantRange, strings.Join(c.Hosts, " "), fmt.Sprintf("%d/%d", c.Up, c.Members),
+			c.InFlight, c.Responses["2xx"], c.Responses["4xx"], c.Responses["5xx"], c.Retries)
+	}
+	return t.flush()
+}
+
+func gossipLine(g *admin.Gossip) string {
+	if g.Address == "" {
+		return "down; " + g.LastError
+	}
+	line := fmt.Sprintf("%s at %s, %s", g.Node, g.Address, counts(g.Nodes))
+	if !g.Encrypted {
+		line += ", not encrypted"
+	}
+	if g.LastError != "" {
+		line += "; " + g.LastError
+	}
+	return line
+}
+
+// counts prints "alive 3, failed 1".
+func counts(m map[string]int) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprintf("%s %d", k, m[k]))
+	}
+	return strings.Join(out, ", ")
+}
+
+func membersCommand() *cobra.Command {
+	var output outputFormat
+	c := &cobra.Command{
+		Use:   "members",
+		Short: "Show the members that a running Jetway knows",
+		Long: `Shows every member, how it is doing, and who is left out and why.
+
+  up        gets requests
+  suspect   gossip lost it; only used where nobody better is left
+  ejected   refused connections a moment ago; left alone for a while
+  draining  finishes its requests and gets no new ones
+  unused    no service has its domain and sub-domain`,
+		Example: `  jetway members
+  jetway members -o json | jq -r '.members[] | select(.state != "up") | .id'`,
+		Args: noCommand,
+	}
+	cl := clientFlags(c)
+	outputFlag(c, &output)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		var v admin.MemberList
+		body, err := cl.ask(c.Context(), http.MethodGet, "/api/v1/members", &v)
+		if err != nil {
+			return err
+		}
+		if output == outputJSON {
+			_, err := c.OutOrStdout().Write(body)
+			return err
+		}
+		return printMembers(c.OutOrStdout(), &v)
+	}
+	return c
+}
+
+func printMembers(w io.Writer, v *admin.MemberList) error {
+	t := newTable(w, "DOMAIN", "SUB-DOMAIN", "MEMBER", "HOST", "HTTP", "HTTPS", "WEIGHT", "SOURCE", "STATE", "IN FLIGHT", "REQUESTS", "FAILURES")
+	for i := range v.Members {
+		m := &v.Members[i]
+		t.row(m.Domain, strings.Join(m.SubDomains, ","), m.ID, m.Host, port(m.HTTP), port(m.HTTPS), m.Weight, m.Source,
+			m.State, m.InFlight, m.Requests, m.Failures)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if len(v.Rejected) > 0 {
+		fmt.Fprintln(w)
+		t = newTable(w, "LEFT OUT", "ADDRESS", "REASON")
+		for _, r := range v.Rejected {
+			t.row(r.Name, r.Address, r.Reason)
+		}
+		return t.flush()
+	}
+	return nil
+}
+
+func port(p uint16) string {
+	if p == 0 {
+		return "-"
+	}
+	return fmt.Sprint(p)
+}
+
+// table prints rows in aligned columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer, heads ...any) *table {
+	t := &table{tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)}
+	t.row(heads...)
+	return t
+}
+
+func (t *table) row(cells ...any) {
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = printable(fmt.Sprint(c))
+	}
+	fmt.Fprintln(t.w, strings.Join(texts, "\t"))
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// printable keeps what members call themselves from steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}

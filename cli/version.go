@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+)
+
+func versionCommand() *cobra.Command {
+	var output outputFormat
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Show which program this is",
+		Args:  noCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
+			b := thisBuild()
+			if output == outputJSON {
+				e := json.NewEncoder(c.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(b)
+			}
+			commit := b.Commit
+			if commit == "" {
+				commit = "unknown"
+			}
+			fmt.Fprintf(c.OutOrStdout(), "jetway %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+	outputFlag(c, &output)
+	return c
+}
+
+// thisBuild reads what the Go command wrote into the program.
+func thisBuild() admin.Build {
+	b := admin.Build{Version: "devel", Go: runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		b.Version = v
+	}
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			b.Commit = s.Value + b.Commit
+		case s.Key == "vcs.modified" && s.Value == "true":
+			b.Commit += "+changes"
+		case s.Key == "vcs.time":
+			b.Built = s.Value
+		}
+	}
+	return b
+}
