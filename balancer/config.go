@@ -35,6 +35,12 @@ type ClusterConfig struct {
 	MemberScheme Scheme
 	MemberTLS    MemberTLS
 	Retry        Retry
+	BodyLimit    int64 // bytes of a request body; 0: none
+	// RewriteLocation and RewriteCookies turn what names the member into what
+	// names this address, in Location and Content-Location, and in the Domain
+	// of Set-Cookie.
+	RewriteLocation bool
+	RewriteCookies  bool
 }
 
 // Policy names how a member is chosen among the fit ones.

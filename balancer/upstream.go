@@ -53,6 +53,9 @@ type Endpoint struct {
 	port      uint16
 }
 
+// Port returns the member's port in decimal.
+func (e *Endpoint) Port() string { return strconv.Itoa(int(e.port)) }
+
 // fitness orders upstreams by how willingly they are used.
 type fitness uint8
 

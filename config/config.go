@@ -140,6 +140,7 @@ func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
 		}
 	}
 	d.limits(o.section("limits"), &c.Proxy.Limits)
+	readList(o, "trusted_proxies", &c.Proxy.TrustedProxies, parsePrefix)
 	t := &c.Proxy.Timeouts
 	o = o.section("timeouts")
 	read(o, "header", &t.Header, parseWait)
@@ -163,4 +164,8 @@ func (d *decoder) limits(o object, l *proxy.Limits) {
 		return int(n), err
 	})
 	read(o, "header_fields", &l.HeaderFields, parseNumber(1, 10000))
+	read(o, "connections", &l.Connections, parseNumber(0, 1<<30))
+	read(o, "connections_per_source", &l.ConnectionsPerSource, parseNumber(0, 1<<30))
+	read(o, "requests_per_connection", &l.RequestsPerConnection, parseNumber(0, 1<<30))
+	read(o, "upgrades", &l.Upgrades, parseNumber(0, 1<<30))
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"jetway/balancer"
+	"jetway/proxy"
 	"jetway/tenant"
 )
 
@@ -29,12 +30,13 @@ loadbalancer:
   installation: test
   state_dir: state
   listeners:
-    - {name: in, address: "127.0.0.1:8280", public_port: 80}
-    - {name: tls, address: ":8243", tls: {certificates: [{cert_file: a.crt, key_file: a.key}, {cert_file: /b.crt, key_file: /b.key}]}}
+    - {name: in, address: "127.0.0.1:8280", public_port: 80, proxy_protocol: true}
+    - {name: tls, address: ":8243", tls: {certificates: [{cert_file: a.crt, key_file: a.key}, {cert_file: /b.crt, key_file: /b.key}], client_ca_file: c.pem, require_client_cert: true, ticket_key_file: t.key, strict_sni: true}}
   admin: {address: "127.0.0.1:9999"}
   fail_over: false
   timeouts: {header: 1s, body_min_rate: 2KB, idle: 3s, connect: 4ms, response_header: 1m30s, response_idle: 6h, total: 1d, upgrade_idle: 1d2h, drain: 0s}
-  limits: {header_bytes: 1000KB, header_fields: 7}
+  limits: {header_bytes: 1000KB, header_fields: 7, connections: 11, connections_per_source: 12, requests_per_connection: 13, upgrades: 14}
+  trusted_proxies: [10.0.0.0/8, "::1"]
 membership:
   gossip: {bind: "10.0.0.4:7946", advertise: "[2001:db8::1]:1", join: ["a_b:1", "[::1]:2"], key_file: g.key, insecure: true, allowed_cidrs: [10.0.0.0/8, "::1"]}
   static:
@@ -49,6 +51,8 @@ services:
   defaults: {balance: round_robin, retry: {attempts: 3}, member_tls: {server_name: s}, listeners: [in]}
   app:
     retry: {budget: 0.07%}
+    limits: {body: 1MiB}
+    rewrite: {location: true, cookies: true}
     domains:
       d:
         tenant_range: " 5-9, 1,* "
@@ -111,6 +115,13 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "tenants", c.Tenants, Tenants{tenant.Config{Identify: []tenant.Rule{{Query: "q"}, {Path: "/t/{tenant}"}}, Super: "super.tenant", RefuseUnknown: true}, "/etc/jetway/t.yaml"})
 	equal(t, "range", c.Clusters[0].Ranges.String(), "1,5-9,*")
 	equal(t, "hosts", c.Clusters[0].Hosts, []string{"mgt.example.com", "[2001:db8::1]", "10.0.0.1"})
+
+	equal(t, "limits", c.Proxy.Limits, proxy.Limits{HeaderBytes: 1000000, HeaderFields: 7, Connections: 11, ConnectionsPerSource: 12, RequestsPerConnection: 13, Upgrades: 14})
+	equal(t, "trusted", fmt.Sprint(c.Proxy.TrustedProxies), "[10.0.0.0/8 ::1/128]")
+	equal(t, "proxy_protocol", []bool{c.Proxy.Listeners[0].ProxyProtocol, c.Proxy.Listeners[1].ProxyProtocol}, []bool{true, false})
+	equal(t, "client certificates", *c.Proxy.Listeners[1].TLS, proxy.TLSConfig{Certificates: c.Proxy.Listeners[1].TLS.Certificates,
+		ClientCAFile: "/etc/jetway/c.pem", RequireClientCert: true, TicketKeyFile: "/etc/jetway/t.key", StrictSNI: true})
+	equal(t, "body and rewrite", []any{c.Clusters[0].BodyLimit, c.Clusters[0].RewriteLocation, c.Clusters[0].RewriteCookies, c.Clusters[2].BodyLimit}, []any{int64(1 << 20), true, true, int64(0)})
 
 	// What a level does not say comes from the one above, key by key.
 	mgt, worker, esb := c.Clusters[0], c.Clusters[1], c.Clusters[2]

@@ -30,7 +30,9 @@ func (d *decoder) listener(o object, c *Config, claims *claims, names map[string
 		for _, s := range o.section("tls").sections("certificates") {
 			l.TLS.Certificates = append(l.TLS.Certificates, d.certificate(s))
 		}
+		d.serverTLS(o.section("tls"), l.TLS)
 	}
+	read(o, "proxy_protocol", &l.ProxyProtocol, parseBool)
 	if at != nil {
 		if first := names[l.Name]; first != nil {
 			d.problem(at, fmt.Sprintf("listener name %s stands twice, first at line %d column %d", quote(l.Name), first.Line, first.Column), "a name of its own")
@@ -39,6 +41,16 @@ func (d *decoder) listener(o object, c *Config, claims *claims, names map[string
 		}
 	}
 	c.Proxy.Listeners = append(c.Proxy.Listeners, l)
+}
+
+// serverTLS decodes what a TLS listener has beside its certificates.
+func (d *decoder) serverTLS(o object, t *proxy.TLSConfig) {
+	readFile(o, "client_ca_file", &t.ClientCAFile, checkCertificates)
+	if at := read(o, "require_client_cert", &t.RequireClientCert, parseBool); t.RequireClientCert && t.ClientCAFile == "" {
+		d.problem(at, "require_client_cert needs client_ca_file", "who signs client certificates")
+	}
+	readFile(o, "ticket_key_file", &t.TicketKeyFile, proxy.CheckTicketKeys)
+	read(o, "strict_sni", &t.StrictSNI, parseBool)
 }
 
 // certificate decodes a pair of files. The pair is checked where the

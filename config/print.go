@@ -118,6 +118,7 @@ func (c *Config) printLoadbalancer(p printer) {
 		if l.TLS != nil {
 			printTLS(s.section("tls"), l.TLS)
 		}
+		s.plain("proxy_protocol", l.ProxyProtocol)
 	})
 	admin := &yaml.Node{Kind: yaml.MappingNode}
 	if c.Admin.Configured {
@@ -140,6 +141,11 @@ func (c *Config) printLoadbalancer(p printer) {
 	l := p.section("limits")
 	l.plain("header_bytes", formatSize(int64(c.Proxy.Limits.HeaderBytes)))
 	l.plain("header_fields", c.Proxy.Limits.HeaderFields)
+	l.plain("connections", c.Proxy.Limits.Connections)
+	l.plain("connections_per_source", c.Proxy.Limits.ConnectionsPerSource)
+	l.plain("requests_per_connection", c.Proxy.Limits.RequestsPerConnection)
+	l.plain("upgrades", c.Proxy.Limits.Upgrades)
+	p.prefixes("trusted_proxies", c.Proxy.TrustedProxies)
 }
 
 func printTLS(p printer, t *proxy.TLSConfig) {
@@ -147,6 +153,10 @@ func printTLS(p printer, t *proxy.TLSConfig) {
 		s.text("cert_file", t.Certificates[i].CertFile)
 		s.text("key_file", t.Certificates[i].KeyFile)
 	})
+	p.text("client_ca_file", t.ClientCAFile)
+	p.plain("require_client_cert", t.RequireClientCert)
+	p.text("ticket_key_file", t.TicketKeyFile)
+	p.plain("strict_sni", t.StrictSNI)
 }
 
 func (c *Config) printMembership(p printer) {
@@ -228,6 +238,10 @@ func printCluster(p printer, c balancer.ClusterConfig) {
 	tls.text("ca_file", c.MemberTLS.CAFile)
 	tls.text("server_name", c.MemberTLS.ServerName)
 	tls.plain("insecure", c.MemberTLS.Insecure)
+	p.section("limits").text("body", formatSize(c.BodyLimit))
+	rewrite := p.section("rewrite")
+	rewrite.plain("location", c.RewriteLocation)
+	rewrite.plain("cookies", c.RewriteCookies)
 	p.texts("listeners", c.Listeners)
 	p.prefixes("allow_from", c.AllowFrom)
 	p.section("affinity").text("mode", "none")

@@ -144,6 +144,10 @@ func (d *serviceDecoder) block(o object, s *settings) {
 	readFile(tls, "ca_file", &s.MemberTLS.CAFile, checkCertificates)
 	read(tls, "server_name", &s.MemberTLS.ServerName, parseHost)
 	read(tls, "insecure", &s.MemberTLS.Insecure, parseBool)
+	read(o.section("limits"), "body", &s.BodyLimit, parseSize)
+	rewrite := o.section("rewrite")
+	read(rewrite, "location", &s.RewriteLocation, parseBool)
+	read(rewrite, "cookies", &s.RewriteCookies, parseBool)
 	if at := readList(o, "listeners", &s.Listeners, parseText); at != nil {
 		d.checkListeners(s.Listeners, at)
 	}

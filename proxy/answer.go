@@ -17,7 +17,7 @@ const pumpPatience = 5 * time.Millisecond
 // in order and case, without what is only between two hops.
 func (x *exchange) appendAnswerHead() {
 	r := &x.resp
-	interim := r.status < 200 && r.status != 101
+	interim, rewrites := r.status < 200 && r.status != 101, x.rewrites()
 	b := append(x.out, "HTTP/1.1 "...)
 	b = append(b, r.statusRaw...)
 	if len(r.statusRaw) == 3 {
@@ -37,6 +37,12 @@ func (x *exchange) appendAnswerHead() {
 		}
 		if fl.drop {
 			continue
+		}
+		if rewrites {
+			var done bool
+			if b, done = x.appendRewritten(b, fl); done {
+				continue
+			}
 		}
 		b = append(b, fl.line...)
 	}
@@ -82,7 +88,8 @@ func (x *exchange) streamAnswer() fault {
 	f := x.resp.framing(x.req.method)
 	x.respBody.start(&x.mc.in, f, x.resp.length)
 	x.mc.in.floor = 0 // the head is copied before anything is read over it
-	x.close = x.server.draining.Load() || !x.req.keepAlive() || !x.uploaded() ||
+	limit := x.set.Limits.RequestsPerConnection
+	x.close = x.server.draining.Load() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
 		x.req.http10 && (f == framingChunked || f == framingEOF)
 	x.status = x.resp.status
 	x.began = true
@@ -204,10 +211,10 @@ func (x *exchange) appendRefusal(f fault, keep bool) {
 		text = append(text, `{"status":`...)
 		text = strconv.AppendInt(text, int64(f.status()), 10)
 		text = append(text, `,"reason":"`+f.code()+`","message":"`+f.text()+`","request_id":"`...)
-		text = append(append(text, x.id[:]...), "\"}\n"...)
+		text = append(append(text, x.requestID()...), "\"}\n"...)
 	} else {
 		text = append(text, f.text()+" ("+f.code()+", request "...)
-		text = append(append(text, x.id[:]...), ")\n"...)
+		text = append(append(text, x.requestID()...), ")\n"...)
 	}
 	b := append(x.out[:0], "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(f.status()), 10)
@@ -216,7 +223,7 @@ func (x *exchange) appendRefusal(f fault, keep bool) {
 	b = append(b, "\r\nContent-Type: "+contentType+"\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(text)), 10)
 	b = append(b, "\r\nCache-Control: no-store\r\nX-Request-Id: "...)
-	b = append(append(b, x.id[:]...), "\r\n"...)
+	b = append(append(b, x.requestID()...), "\r\n"...)
 	if s := f.retryAfter(); s > 0 {
 		b = append(strconv.AppendInt(append(b, "Retry-After: "...), int64(s), 10), "\r\n"...)
 	}

@@ -1,6 +1,9 @@
 package proxy
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Config is what the data path takes from loadbalancer.conf. Routing and
 // members come through the Router instead.
@@ -9,6 +12,9 @@ type Config struct {
 	Timeouts      Timeouts
 	Limits        Limits
 	TenantHeaders TenantHeaders
+	// TrustedProxies are addresses whose forwarding fields are believed and
+	// passed on; everybody else's are replaced.
+	TrustedProxies []netip.Prefix
 }
 
 // ListenerConfig is one address on which clients are accepted.
@@ -17,11 +23,25 @@ type ListenerConfig struct {
 	Address    string     // host:port as net.Listen takes it
 	PublicPort uint16     // the port that clients dial; 0: the port of Address
 	TLS        *TLSConfig // nil: in the clear
+	// ProxyProtocol: each connection begins with a PROXY protocol header,
+	// version 1 or 2, that names the client.
+	ProxyProtocol bool
 }
 
 // TLSConfig is the server side of TLS of one listener.
 type TLSConfig struct {
 	Certificates []Certificate // the first is the default, others are chosen by SNI
+	// ClientCAFile names who signs client certificates; the subject is passed
+	// on as X-Client-Cert-Subject. Empty: none are asked for.
+	ClientCAFile string
+	// RequireClientCert refuses clients without a certificate.
+	RequireClientCert bool
+	// TicketKeyFile holds keys for session tickets, base64 of 32 bytes a line,
+	// the first one in use; peers that share it resume each other's sessions.
+	// Empty: keys of this process, renewed daily.
+	TicketKeyFile string
+	// StrictSNI answers 421 where Host is not the name the TLS session is for.
+	StrictSNI bool
 }
 
 // Certificate is a pair of PEM files.
@@ -41,10 +61,14 @@ type Timeouts struct {
 	Drain          time.Duration // how long requests in flight may take on stop
 }
 
-// Limits bound what one client may send.
+// Limits bound what clients may take. 0 is none, except where said otherwise.
 type Limits struct {
-	HeaderBytes  int // whole request head in bytes
-	HeaderFields int // header lines
+	Connections           int // client connections in all; 0: what the descriptor limit allows
+	ConnectionsPerSource  int // per IPv4 address or IPv6 /64
+	HeaderBytes           int // whole request head in bytes
+	HeaderFields          int // header lines
+	Upgrades              int // upgraded connections in all
+	RequestsPerConnection int // after them the connection is closed
 }
 
 // TenantHeaders are the header names that tell members the tenant; the

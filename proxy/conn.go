@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"context"
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/pires/go-proxyproto"
 )
 
 const (
@@ -27,25 +29,29 @@ const (
 
 // clientConn is one client connection. Its goroutine runs serve.
 type clientConn struct {
-	server   *Server
-	listener *listener
-	socket   net.Conn // as accepted; others may close it or wake it
-	conn     net.Conn // what is read and written: the socket or TLS over it
-	tls      bool
-	addr     netip.Addr
-	ip       string
-	in       input
-	idle     atomic.Bool // waits for a request
-	served   int         // requests so far
-	linger   bool        // bytes of the client may still be under way
-	readBy   time.Time   // read deadline in force
-	writeBy  time.Time   // write deadline in force
+	server     *Server
+	listener   *listener
+	socket     net.Conn // as accepted; others may close it or wake it
+	conn       net.Conn // what is read and written: the socket or TLS over it
+	tls        bool
+	addr       netip.Addr
+	ip         string
+	in         input
+	sni        string // name that the TLS session is for, lower case
+	subject    string // of the client's verified certificate
+	source     netip.Prefix
+	counted    bool      // under source
+	judged     *settings // what fieldRules were made from
+	fieldRules fieldRules
+	idle       atomic.Bool // waits for a request
+	served     int         // requests so far
+	linger     bool        // bytes of the client may still be under way
+	readBy     time.Time   // read deadline in force
+	writeBy    time.Time   // write deadline in force
 }
 
 func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
-	c := &clientConn{server: s, listener: l, socket: conn, conn: conn, addr: addrOf(conn.RemoteAddr())}
-	c.ip = c.addr.String()
-	return c
+	return &clientConn{server: s, listener: l, socket: conn, conn: conn, addr: addrOf(conn.RemoteAddr())}
 }
 
 // serve is the life of a connection.
@@ -58,34 +64,94 @@ func (c *clientConn) serve() {
 			c.linger = false
 		}
 	}()
-	if !c.handshake() {
+	if !c.open() {
 		return
 	}
-	c.in = input{conn: c.conn, buf: make([]byte, headBuffer)}
+	c.in.conn = c.conn
+	if c.in.buf == nil {
+		c.in.buf = make([]byte, headBuffer)
+	}
 	for c.next() {
 	}
+}
+
+// open learns who the client is and completes what comes before the first
+// request, within timeouts.header.
+func (c *clientConn) open() bool {
+	s, set := c.server, c.server.settings.Load()
+	if wait := set.Timeouts.Header; wait > 0 {
+		c.socket.SetDeadline(time.Now().Add(wait))
+	}
+	early := c.socket
+	if c.listener.state.Load().ProxyProtocol {
+		var err error
+		if early, err = c.readProxyHeader(); err != nil {
+			s.stats.handshakeErrors.Add(1)
+			return false
+		}
+	}
+	if s.conns.from(c, set.Limits.ConnectionsPerSource) != admitted {
+		s.stats.refused[tooManyOfSource].Add(1)
+		c.turnAway()
+		return false
+	}
+	c.ip = c.addr.String()
+	c.conn = early
+	return c.handshake()
 }
 
 // handshake completes TLS on listeners that have it.
 func (c *clientConn) handshake() bool {
 	st := c.listener.state.Load()
-	if st.tls == nil {
-		return true
+	if st.tls != nil {
+		tc := tls.Server(c.conn, st.tls)
+		if err := tc.Handshake(); err != nil {
+			c.server.stats.handshakeErrors.Add(1)
+			return false
+		}
+		c.conn, c.tls = tc, true
+		c.setTLSFacts(tc.ConnectionState())
 	}
-	wait := c.server.settings.Load().Timeouts.Header
-	tc := tls.Server(c.conn, st.tls)
-	ctx := context.Background()
-	if wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-	}
-	if err := tc.HandshakeContext(ctx); err != nil {
-		c.server.stats.handshakeErrors.Add(1)
-		return false
-	}
-	c.conn, c.tls = tc, true
+	c.socket.SetDeadline(time.Time{})
 	return true
+}
+
+// readProxyHeader reads the PROXY protocol header and takes the client's
+// address from it. The connection returned gives what was read ahead first.
+func (c *clientConn) readProxyHeader() (net.Conn, error) {
+	r := bufio.NewReaderSize(c.socket, headBuffer)
+	header, err := proxyproto.Read(r)
+	if err != nil {
+		return nil, err
+	}
+	if addr := addrOf(header.SourceAddr); header.Command == proxyproto.PROXY && addr.IsValid() {
+		c.addr = addr
+	}
+	ahead := make([]byte, r.Buffered())
+	if _, err := io.ReadFull(r, ahead); err != nil {
+		return nil, err
+	}
+	if c.listener.state.Load().tls == nil {
+		c.in.buf = make([]byte, max(headBuffer, len(ahead)))
+		c.in.w = copy(c.in.buf, ahead)
+		return c.socket, nil
+	}
+	return &aheadConn{c.socket, ahead}, nil
+}
+
+// aheadConn gives bytes that were read ahead before what its connection gives.
+type aheadConn struct {
+	net.Conn
+	ahead []byte
+}
+
+func (c *aheadConn) Read(p []byte) (int, error) {
+	if len(c.ahead) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.ahead)
+	c.ahead = c.ahead[n:]
+	return n, nil
 }
 
 // next serves one request; false ends the connection.

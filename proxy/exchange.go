@@ -15,7 +15,7 @@ const (
 	// replayMax is up to which size a buffered body is sent again.
 	replayMax = 64 << 10
 	// attemptsMax bounds retry.attempts.
-	attemptsMax = 8
+	attemptsMax = 10
 	// interimMax bounds the 1xx answers before the final one.
 	interimMax = 16
 	// answerHeadMax bounds the head of an answer, answerFieldsMax its fields.
@@ -51,6 +51,7 @@ type exchange struct {
 	out      []byte // bytes for the client, not yet written
 	outbuf   *[]byte
 
+	endpoint  *balancer.Endpoint // of the current attempt
 	tried     [attemptsMax]*balancer.Upstream
 	attempts  int
 	status    int   // of the answer, 0: none
@@ -82,7 +83,7 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.stopping.Store(false)
 	x.gone.Store(false)
 	x.reqBody.start(&c.in, framingNone, 0)
-	x.req.method, x.req.accept, x.req.http10 = nil, nil, false
+	x.req.method, x.req.accept, x.req.id, x.req.http10 = nil, nil, nil, false
 }
 
 func (x *exchange) end() {
@@ -96,7 +97,7 @@ func (x *exchange) end() {
 	}
 	x.server.giveBack(x.lent)
 	x.lent = nil
-	x.conn, x.set, x.outbuf, x.out, x.mc = nil, nil, nil, nil, nil
+	x.conn, x.set, x.outbuf, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil, nil
 	clear(x.tried[:])
 	x.decision.Host, x.decision.Cluster, x.decision.View = nil, nil, nil
 	if cap(x.up) > replayMax {
@@ -109,7 +110,7 @@ func (x *exchange) end() {
 func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	if f == noFault {
 		x.req.secure = x.conn.tls
-		f = x.req.parse(head, x.set.Limits.HeaderFields, &x.set.tenant)
+		f = x.req.parse(head, x.set.Limits.HeaderFields, x.conn.rules(x.set))
 	}
 	x.newID()
 	if f != noFault {
@@ -128,8 +129,13 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	defer func() { cluster.End(x.status) }()
 	x.buildRequest()
 	x.bufferBody()
-	if x.reqBody.bad {
+	switch limit := x.set.Limits.Upgrades; {
+	case x.reqBody.bad:
 		return x.refuse(badChunk)
+	case x.overLimit():
+		return x.refuse(bodyTooLarge)
+	case x.req.upgrade && limit > 0 && x.server.stats.tunnels.Load() >= int64(limit):
+		return x.refuse(tooManyUpgrades)
 	}
 	f = x.attemptAll(table)
 	if x.pumpFault != noFault && !x.began {
@@ -152,7 +158,10 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 func (x *exchange) decide(table *balancer.Table) fault {
 	st := x.conn.listener.state.Load()
 	x.route = balancer.Request{Host: x.req.host, Path: x.req.path, Query: x.req.query,
-		Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: x.conn.addr}
+		Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: x.client()}
+	if x.conn.misdirected(st, x.req.host) {
+		return misdirected
+	}
 	switch table.Route(&x.route, &x.decision) {
 	case balancer.OK:
 		return noFault
@@ -207,6 +216,7 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 // tells whether the member may have seen any of the request.
 func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 	u := e.Upstream
+	x.endpoint = e
 	u.Begin()
 	defer u.End()
 	for fresh := false; ; fresh = true {
@@ -236,7 +246,7 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = *x.mcBuffer, 0, 0, 0
 		return noFault
 	}
-	if errors.Is(err, errOverloaded) {
+	if errors.Is(err, errOverloaded) || outOfResources(err) {
 		return overloaded
 	}
 	if d := e.Upstream.Refused(time.Now().UnixNano()); d > 0 {

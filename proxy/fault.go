@@ -37,6 +37,8 @@ const (
 	responseTimeout
 	clientGone
 	crashed
+	misdirected
+	tooManyUpgrades
 	faults // their number
 )
 
@@ -57,6 +59,8 @@ func (f fault) status() int {
 		return 413
 	case targetTooLong:
 		return 414
+	case misdirected:
+		return 421
 	case badExpect:
 		return 417
 	case headTooLarge:
@@ -69,7 +73,7 @@ func (f fault) status() int {
 		return 501
 	case connectFailed, memberBroke, memberInvalid:
 		return 502
-	case noMember, noPort, overloaded:
+	case noMember, noPort, overloaded, tooManyUpgrades:
 		return 503
 	case connectTimeout, responseTimeout:
 		return 504
@@ -86,7 +90,7 @@ func (f fault) code() string {
 		"unknown_transfer_encoding", "unsupported_version", "method_refused", "target_too_long",
 		"head_too_large", "body_too_large", "head_timeout", "body_timeout", "no_host", "unknown_tenant",
 		"no_domain", "no_member", "no_port", "overloaded", "connect_failed", "connect_timeout",
-		"member_broke", "member_invalid", "response_timeout", "client_gone", "crashed"}[f]
+		"member_broke", "member_invalid", "response_timeout", "client_gone", "crashed", "misdirected", "upgrade_limit"}[f]
 }
 
 // text is the sentence that people read.
@@ -101,7 +105,7 @@ func (f fault) text() string {
 		"No domain serves this tenant.", "No member can serve this request now.",
 		"No member serves this port.", "Too many requests are waiting.", "The member could not be reached.",
 		"The member could not be reached in time.", "The member broke the connection.", "The member's answer is invalid.",
-		"The member did not answer in time.", "The client went away.", "Internal error."}[f]
+		"The member did not answer in time.", "The client went away.", "Internal error.", "This connection is for another host name.", "Too many connections are upgraded."}[f]
 }
 
 // closes reports whether the client's connection ends with the answer: always
@@ -113,7 +117,7 @@ func (f fault) closes() bool {
 // retryAfter is the seconds after which a client may try again, 0: not said.
 func (f fault) retryAfter() int {
 	switch f {
-	case noMember, noPort, overloaded:
+	case noMember, noPort, overloaded, tooManyUpgrades:
 		return 1
 	}
 	return 0

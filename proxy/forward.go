@@ -42,7 +42,7 @@ func (x *exchange) buildRequest() {
 	b = append(b, " HTTP/1.1\r\n"...)
 	for i := range r.fields {
 		fl := &r.fields[i]
-		if fl.drop || fl.kind == kindTransferEncoding {
+		if fl.drop || fl.kind == kindTransferEncoding || fl.kind == kindTenant && x.decision.Tenant.Outcome == tenant.Known {
 			continue
 		}
 		if fl.kind != kindContentLength {
@@ -62,25 +62,34 @@ func (x *exchange) buildRequest() {
 }
 
 // appendForwarded adds what members are told about the client. Nothing of it
-// is taken from the client.
+// is taken from the client, unless that is a trusted proxy.
 func (x *exchange) appendForwarded(b []byte) []byte {
+	c := x.conn
 	b = append(b, "X-Forwarded-For: "...)
-	b = append(b, x.conn.ip...)
-	if x.conn.tls {
-		b = append(b, "\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "...)
-	} else {
-		b = append(b, "\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "...)
+	if c.fieldRules.trusted {
+		b = x.appendForwardedFor(b)
 	}
-	b = append(b, x.req.rawHost...)
-	b = append(b, "\r\nX-Forwarded-Port: "...)
-	b = append(b, x.conn.listener.state.Load().port...)
+	b = append(b, c.ip...)
+	if told := &x.req.told; !told[0] && c.tls {
+		b = append(b, "\r\nX-Forwarded-Proto: https"...)
+	} else if !told[0] {
+		b = append(b, "\r\nX-Forwarded-Proto: http"...)
+	}
+	if !x.req.told[1] {
+		b = append(append(b, "\r\nX-Forwarded-Host: "...), x.req.rawHost...)
+	}
+	if !x.req.told[2] {
+		b = append(append(b, "\r\nX-Forwarded-Port: "...), c.listener.state.Load().port...)
+	}
 	if x.req.http10 {
 		b = append(b, "\r\nVia: 1.0 jetway\r\nX-Request-Id: "...)
 	} else {
 		b = append(b, "\r\nVia: 1.1 jetway\r\nX-Request-Id: "...)
 	}
-	b = append(b, x.id[:]...)
-	b = append(b, "\r\n"...)
+	b = append(append(b, x.requestID()...), "\r\n"...)
+	if c.subject != "" {
+		b = append(append(append(b, "X-Client-Cert-Subject: "...), c.subject...), "\r\n"...)
+	}
 	if found := &x.decision.Tenant; found.Outcome == tenant.Known {
 		if name := x.set.TenantHeaders.ID; name != "" {
 			b = append(append(b, name...), ": "...)
@@ -99,7 +108,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 func (x *exchange) bufferBody() {
 	for !x.reqBody.done && len(x.up) < replayMax {
 		piece := x.reqBody.take(replayMax - len(x.up))
-		if piece == nil {
+		if piece == nil || x.overLimit() {
 			break
 		}
 		x.up = x.appendBody(x.up, piece)
@@ -184,6 +193,8 @@ func (x *exchange) pump() fault {
 	for !x.stopping.Load() {
 		piece := x.reqBody.take(bufferSize - 32)
 		switch {
+		case x.overLimit():
+			return bodyTooLarge
 		case piece != nil:
 			if x.req.isChunked {
 				piece = appendChunk((*frame)[:0], piece)
@@ -228,4 +239,10 @@ func (x *exchange) bodyDeadline(started time.Time, got int64) time.Time {
 		}
 	}
 	return by
+}
+
+// overLimit reports whether the body grew larger than its service allows.
+func (x *exchange) overLimit() bool {
+	limit := x.decision.Cluster.Config.BodyLimit
+	return limit > 0 && (x.req.length > limit || x.reqBody.payload > limit)
 }

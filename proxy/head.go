@@ -17,8 +17,16 @@ const (
 	kindAccept
 	kindKeepAlive // its timeout is read in answers
 	kindHop       // other hop-by-hop fields: removed both ways
-	kindSpoofable // forwarding fields that only Jetway may set: the client's are removed
-	kindTenant    // the configured tenant headers: likewise
+	// Fields that members believe. A client's own are removed; a trusted
+	// proxy's are passed on or taken over.
+	kindForwardedFor
+	kindForwardedProto
+	kindForwardedHost
+	kindForwardedPort
+	kindForwarded // others of that sort
+	kindRequestID
+	kindTenant  // the configured tenant headers
+	kindSubject // of the client's certificate
 )
 
 // field is one header line; the slices point into the head's bytes.
@@ -70,9 +78,9 @@ func scanHead(b []byte, from int) (length, next int, f fault) {
 }
 
 // parse reads the field lines in b: complete lines, each ending in CRLF,
-// without the empty line at the end. It fills the block anew. tenant holds the
-// configured tenant headers in lower case for a request and is nil for an answer.
-func (fb *fieldBlock) parse(b []byte, maxFields int, tenant *[2]string) fault {
+// without the empty line at the end. It fills the block anew. rules is nil for
+// an answer.
+func (fb *fieldBlock) parse(b []byte, maxFields int, rules *fieldRules) fault {
 	fields := fb.fields[:0]
 	*fb = fieldBlock{length: -1}
 	for len(b) > 0 {
@@ -94,8 +102,8 @@ func (fb *fieldBlock) parse(b []byte, maxFields int, tenant *[2]string) fault {
 		if !allOf(fl.value, valueTable) {
 			return badField
 		}
-		if tenant != nil {
-			fl.kind, fl.drop = classify(fl.name, tenant)
+		if rules != nil {
+			fl.kind, fl.drop = classify(fl.name, rules)
 		} else {
 			fl.kind, fl.drop = classifyAnswer(fl.name)
 		}
@@ -203,25 +211,25 @@ func (fb *fieldBlock) chunked() (bool, fault) {
 // classify names the kind of a request's field. A name that is a known one but
 // for underscores is dropped: members that map both to one variable (CGI, WSGI)
 // would take it for the real one.
-func classify(name []byte, tenant *[2]string) (k kind, drop bool) {
+func classify(name []byte, rules *fieldRules) (k kind, drop bool) {
 	k = kindOf(name)
-	if k == kindOther {
-		if sameDashed(name, tenant[0]) || sameDashed(name, tenant[1]) {
-			return kindTenant, true
-		}
-		return kindOther, false
+	if k == kindOther && (sameDashed(name, rules.tenant[0]) || sameDashed(name, rules.tenant[1])) {
+		k = kindTenant
 	}
-	if k == kindHop || k == kindSpoofable {
+	switch {
+	case k == kindOther, k == kindAccept:
+		return k, false
+	case k == kindHop, k == kindSubject, k >= kindForwardedFor && !rules.trusted:
 		return k, true
 	}
-	return k, k != kindAccept && bytes.IndexByte(name, '_') >= 0
+	return k, bytes.IndexByte(name, '_') >= 0
 }
 
 // classifyAnswer names the kind of an answer's field: only framing and
 // hop-by-hop fields matter there.
 func classifyAnswer(name []byte) (k kind, drop bool) {
 	switch k = kindOf(name); {
-	case k == kindOther, k == kindSpoofable, bytes.IndexByte(name, '_') >= 0:
+	case k == kindOther, k >= kindForwardedFor, bytes.IndexByte(name, '_') >= 0:
 		return kindOther, false
 	case k == kindHop:
 		return k, true
@@ -236,18 +244,18 @@ func kindOf(name []byte) kind {
 	case 4:
 		return pick(name, "host", kindHost)
 	case 5:
-		return pick(name, "proxy", kindSpoofable) // becomes HTTP_PROXY in CGI members
+		return pick(name, "proxy", kindHop) // becomes HTTP_PROXY in CGI members
 	case 6:
 		return max(pick(name, "expect", kindExpect), pick(name, "accept", kindAccept))
 	case 7:
 		return max(pick(name, "upgrade", kindUpgrade), pick(name, "trailer", kindHop))
 	case 9:
-		return max(pick(name, "forwarded", kindSpoofable), pick(name, "x-real-ip", kindSpoofable))
+		return max(pick(name, "forwarded", kindForwarded), pick(name, "x-real-ip", kindForwarded))
 	case 10:
 		return max(pick(name, "connection", kindConnection), pick(name, "keep-alive", kindKeepAlive))
 	case 12:
 		if sameDashed(name, "x-request-id") {
-			return kindSpoofable
+			return kindRequestID
 		}
 	case 14:
 		return max(pick(name, "content-length", kindContentLength), pick(name, "http2-settings", kindHop))
@@ -269,10 +277,27 @@ func kindOf(name []byte) kind {
 		}
 	}
 	const prefix = "x-forwarded-"
-	if len(name) > len(prefix) && sameDashed(name[:len(prefix)], prefix) {
-		return kindSpoofable
+	if len(name) > len(prefix) && (name[0]|0x20) == 'x' && sameDashed(name[:len(prefix)], prefix) {
+		return forwardedKind(name[len(prefix):])
+	}
+	if sameDashed(name, "x-client-cert-subject") {
+		return kindSubject
 	}
 	return kindOther
+}
+
+func forwardedKind(rest []byte) kind {
+	switch {
+	case sameDashed(rest, "for"):
+		return kindForwardedFor
+	case sameDashed(rest, "proto"):
+		return kindForwardedProto
+	case sameDashed(rest, "host"):
+		return kindForwardedHost
+	case sameDashed(rest, "port"):
+		return kindForwardedPort
+	}
+	return kindForwarded
 }
 
 func pick(name []byte, want string, k kind) kind {

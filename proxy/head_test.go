@@ -21,7 +21,7 @@ func parseRequest(t testing.TB, raw string) (*requestHead, fault) {
 		t.Fatalf("%q is not a whole head", raw)
 	}
 	h := &requestHead{}
-	return h, h.parse(b[:n], 100, &[2]string{"x-tenant-id", "x-tenant-name"})
+	return h, h.parse(b[:n], 100, &fieldRules{tenant: [2]string{"x-tenant-id", "x-tenant-name"}})
 }
 
 func TestRequestHeadRefuses(t *testing.T) {
@@ -138,7 +138,7 @@ func FuzzRequestHead(f *testing.F) {
 		if flt != noFault || n == 0 {
 			return
 		}
-		if h.parse(bytes.Clone(raw[:n]), 100, &[2]string{"x-tenant-id", ""}) != noFault {
+		if h.parse(bytes.Clone(raw[:n]), 100, &fieldRules{tenant: [2]string{"x-tenant-id", ""}}) != noFault {
 			return
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw[:n])))

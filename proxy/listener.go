@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // listener accepts clients on one address. Its socket stays while its
@@ -23,12 +24,13 @@ type listener struct {
 // listenerState is a listener's configuration ready for use.
 type listenerState struct {
 	ListenerConfig
-	tls  *tls.Config // nil: in the clear
-	port string      // PublicPort in decimal
+	tls   *tls.Config // nil: in the clear
+	certs *certStore
+	port  string // PublicPort in decimal
 }
 
-func newListener(lc ListenerConfig) (*listener, error) {
-	state, err := newListenerState(lc)
+func newListener(lc ListenerConfig, log zerolog.Logger) (*listener, error) {
+	state, err := newListenerState(lc, nil, log)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +39,9 @@ func newListener(lc ListenerConfig) (*listener, error) {
 	return l, nil
 }
 
-func newListenerState(lc ListenerConfig) (*listenerState, error) {
+// newListenerState makes a listener's configuration ready. before is the one
+// it replaces, nil for a new listener.
+func newListenerState(lc ListenerConfig, before *listenerState, log zerolog.Logger) (*listenerState, error) {
 	st := &listenerState{ListenerConfig: lc}
 	if st.PublicPort == 0 {
 		_, port, err := net.SplitHostPort(lc.Address)
@@ -54,18 +58,16 @@ func newListenerState(lc ListenerConfig) (*listenerState, error) {
 	if lc.TLS == nil {
 		return st, nil
 	}
-	st.tls = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	for _, c := range lc.TLS.Certificates {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("cannot use certificate %q of listener %q: %w", c.CertFile, lc.Name, err)
-		}
-		st.tls.Certificates = append(st.tls.Certificates, pair)
+	var old *certStore
+	if before != nil {
+		old = before.certs
 	}
-	if len(st.tls.Certificates) == 0 {
-		return nil, fmt.Errorf("cannot use TLS on listener %q: it has no certificate", lc.Name)
+	var err error
+	if st.certs, err = newCertStore(lc.Name, lc.TLS.Certificates, old, log); err != nil {
+		return nil, err
 	}
-	return st, nil
+	st.tls, err = newServerTLS(&lc, st.certs)
+	return st, err
 }
 
 func (l *listener) bind() error {
@@ -110,64 +112,13 @@ func (l *listener) run(s *Server, conns *sync.WaitGroup) {
 		backoff = backoffMin
 		s.stats.accepted.Add(1)
 		c := newClientConn(s, l, conn)
-		s.conns.add(c)
+		if s.conns.add(c, s.settings.Load().connections) != admitted {
+			s.stats.refused[tooMany].Add(1)
+			c.turnAway()
+			continue
+		}
 		conns.Go(c.serve)
 	}
-}
-
-// connSet knows the client connections, for the end of the server.
-type connSet struct {
-	mu    sync.Mutex // guards conns
-	conns map[*clientConn]struct{}
-}
-
-func (cs *connSet) add(c *clientConn) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.conns == nil {
-		cs.conns = map[*clientConn]struct{}{}
-	}
-	cs.conns[c] = struct{}{}
-}
-
-func (cs *connSet) remove(c *clientConn) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	delete(cs.conns, c)
-}
-
-func (cs *connSet) len() int {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return len(cs.conns)
-}
-
-// endIdle wakes the connections that wait for a request; they end themselves.
-func (cs *connSet) endIdle() {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for c := range cs.conns {
-		if c.idle.Load() {
-			c.socket.SetReadDeadline(time.Unix(1, 0))
-		}
-	}
-}
-
-// closeAll cuts everything off.
-func (cs *connSet) closeAll() {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for c := range cs.conns {
-		c.socket.Close()
-	}
-}
-
-// addrOf returns the client's address without port and zone.
-func addrOf(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
 }
 
 func stack() []byte { return debug.Stack() }

@@ -21,6 +21,8 @@ type requestHead struct {
 	upgrade   bool // asks for WebSocket
 	expects   bool // waits for 100 before it sends its body
 	accept    []byte
+	id        []byte  // request id of a trusted proxy
+	told      [3]bool // a trusted proxy told X-Forwarded-Proto, -Host, -Port
 	hostBuf   [hostMax]byte
 }
 
@@ -46,14 +48,14 @@ func (h *requestHead) incompleteHead(b []byte, lines bool) fault {
 }
 
 // parse reads a whole head as scanHead found it, its empty line included.
-func (h *requestHead) parse(b []byte, maxFields int, tenant *[2]string) fault {
+func (h *requestHead) parse(b []byte, maxFields int, rules *fieldRules) fault {
 	h.http10, h.isChunked, h.upgrade, h.expects = false, false, false, false
-	h.rawHost, h.accept = nil, nil
+	h.rawHost, h.accept, h.id, h.told = nil, nil, nil, [3]bool{}
 	end := bytes.IndexByte(b, '\n')
 	if f := h.parseLine(b[:end-1]); f != noFault {
 		return f
 	}
-	if f := h.fieldBlock.parse(b[end+1:len(b)-2], maxFields, tenant); f != noFault {
+	if f := h.fieldBlock.parse(b[end+1:len(b)-2], maxFields, rules); f != noFault {
 		return f
 	}
 	if f := h.checkFields(); f != noFault {
@@ -120,8 +122,15 @@ func (h *requestHead) checkFields() fault {
 			h.accept = fl.value
 		case kindTE:
 			fl.drop = !same(fl.value, "trailers")
-		case kindConnection, kindKeepAlive:
+		case kindConnection, kindKeepAlive, kindForwardedFor:
 			fl.drop = true
+		case kindForwardedProto, kindForwardedHost, kindForwardedPort:
+			fl.drop = h.told[fl.kind-kindForwardedProto] // the first one counts
+			h.told[fl.kind-kindForwardedProto] = true
+		case kindRequestID:
+			if fl.drop = true; h.id == nil && goodRequestID(fl.value) {
+				h.id = fl.value
+			}
 		}
 	}
 	h.upgrade = websocket && h.connUpgrade && !h.http10 && string(h.method) == "GET"

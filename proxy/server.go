@@ -46,7 +46,8 @@ type Server struct {
 // settings is one configuration as requests read it; replaced whole.
 type settings struct {
 	Config
-	tenant [2]string // lower-case names of the tenant headers
+	tenant      [2]string // lower-case names of the tenant headers
+	connections int       // limit on client connections, derived where none is set
 }
 
 // ErrDrainTimeout is returned by Run when requests in flight had to be cut off.
@@ -58,7 +59,7 @@ func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, erro
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	s.exchanges.New = func() any { return new(exchange) }
 	for _, lc := range cfg.Listeners {
-		l, err := newListener(lc)
+		l, err := newListener(lc, log)
 		if err != nil {
 			return nil, err
 		}
@@ -75,8 +76,12 @@ func newSettings(cfg Config) *settings {
 	if cfg.Limits.HeaderFields <= 0 {
 		cfg.Limits.HeaderFields = 100
 	}
-	return &settings{Config: cfg, tenant: [2]string{
+	st := &settings{Config: cfg, connections: cfg.Limits.Connections, tenant: [2]string{
 		strings.ToLower(cfg.TenantHeaders.ID), strings.ToLower(cfg.TenantHeaders.Name)}}
+	if derived := derivedConnections(descriptorLimit()); st.connections <= 0 || st.connections > derived {
+		st.connections = derived
+	}
+	return st
 }
 
 // Listen binds all listeners, so that an address in use is known before
@@ -188,11 +193,15 @@ func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
 	}
 	configs := make([]*listenerState, len(cfg.Listeners))
 	for i, lc := range cfg.Listeners {
-		if configs[i], err = newListenerState(lc); err != nil {
+		l := s.listenerOn(lc.Address)
+		var before *listenerState
+		if l != nil {
+			before = l.state.Load()
+		}
+		if configs[i], err = newListenerState(lc, before, s.log); err != nil {
 			undo()
 			return nil, nil, err
 		}
-		l := s.listenerOn(lc.Address)
 		if l == nil {
 			l = &listener{}
 			l.state.Store(configs[i])
@@ -232,6 +241,22 @@ func (s *Server) listenerOn(address string) *listener {
 		}
 	}
 	return nil
+}
+
+// eachCertificate reports the certificates in use.
+func (s *Server) eachCertificate(report func(listener, file string, end time.Time)) {
+	s.mu.Lock()
+	listeners := s.listeners
+	s.mu.Unlock()
+	for _, l := range listeners {
+		st := l.state.Load()
+		if st.certs == nil {
+			continue
+		}
+		for _, p := range st.certs.pairs {
+			report(st.Name, p.CertFile, p.pair.Leaf.NotAfter)
+		}
+	}
 }
 
 func contains(list []*listener, l *listener) bool {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -14,6 +15,7 @@ type stats struct {
 	acceptErrors    atomic.Uint64
 	handshakeErrors atomic.Uint64
 	panics          atomic.Uint64
+	refused         [tooManyOfSource + 1]atomic.Uint64 // connections, by refusal
 	faults          [faults]atomic.Uint64
 }
 
@@ -23,6 +25,7 @@ type collector struct {
 	inFlight, open, tunnels            *prometheus.Desc
 	accepted, acceptErrors, handshakes *prometheus.Desc
 	panics, faults                     *prometheus.Desc
+	turnedAway, limit, notAfter        *prometheus.Desc
 }
 
 // Collector returns the metrics of the data path.
@@ -38,13 +41,16 @@ func (s *Server) Collector() prometheus.Collector {
 		acceptErrors: d("accept_errors_total", "Failures to accept a client, such as running out of descriptors."),
 		handshakes:   d("tls_handshake_errors_total", "Client TLS handshakes that failed."),
 		panics:       d("panics_total", "Panics recovered in the data path."),
+		turnedAway:   d("connections_refused_total", "Client connections over a limit, by limit.", "limit"),
+		limit:        d("connections_limit", "Client connections allowed in all."),
+		notAfter:     d("tls_cert_not_after_seconds", "End of a certificate's validity, in unix seconds.", "listener", "cert_file"),
 		faults:       d("refused_total", "Requests that Jetway answered itself or broke off, by reason code.", "reason"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.inFlight, c.open, c.tunnels, c.accepted, c.acceptErrors, c.handshakes, c.panics, c.faults} {
+	for _, d := range []*prometheus.Desc{c.inFlight, c.open, c.tunnels, c.accepted, c.acceptErrors, c.handshakes, c.panics, c.faults, c.turnedAway, c.limit, c.notAfter} {
 		ch <- d
 	}
 }
@@ -65,6 +71,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.acceptErrors, st.acceptErrors.Load())
 	count(c.handshakes, st.handshakeErrors.Load())
 	count(c.panics, st.panics.Load())
+	count(c.turnedAway, st.refused[tooMany].Load(), "connections")
+	count(c.turnedAway, st.refused[tooManyOfSource].Load(), "connections_per_source")
+	gauge(c.limit, float64(c.s.settings.Load().connections))
+	c.s.eachCertificate(func(listener, file string, end time.Time) {
+		ch <- prometheus.MustNewConstMetric(c.notAfter, prometheus.GaugeValue, float64(end.Unix()), listener, file)
+	})
 	for f := noFault + 1; f < faults; f++ {
 		count(c.faults, st.faults[f].Load(), f.code())
 	}
