@@ -63,6 +63,7 @@ const (
 // MemberTLS says how a member's certificate is verified.
 type MemberTLS struct {
 	CAFile     string // PEM bundle; empty: the system's
+	CASum      string // of its content: connections made under another one are not used
 	ServerName string // name the certificate must carry; empty: the member's host
 	Insecure   bool   // verify nothing
 }

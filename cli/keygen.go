@@ -12,19 +12,28 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand())
+	return group("keygen", "Make keys", keygenGossipCommand(), keygenTicketCommand())
+}
+
+func keygenTicketCommand() *cobra.Command {
+	return keyCommand("ticket", "Make a key of TLS session tickets", `Makes a random key of 32 bytes in base64, a line of the ticket_key_file of a
+listener. Load balancers that share the file resume each other's sessions. To
+rotate, put a new key in front of the old one on all of them, and remove the
+old one a day later; the file is read again when it changes.`, `  jetway keygen ticket --out tls/tickets.key`)
 }
 
 func keygenGossipCommand() *cobra.Command {
+	return keyCommand("gossip", "Make a key that encrypts gossip", `Makes a random key of 32 bytes in base64. Everybody in a gossip pool has the
+same: Jetway (membership.gossip.key_file), "jetway member --key-file", and a
+stock agent by "serf agent -encrypt".`, `  jetway keygen gossip --out gossip.key
+  serf agent -encrypt "$(cat gossip.key)" -tag domain=as.shared.domain -tag http=9763`)
+}
+
+// keyCommand makes 32 random bytes in base64, which is what all shared keys are.
+func keyCommand(use, short, long, example string) *cobra.Command {
 	var out string
 	c := &cobra.Command{
-		Use:   "gossip",
-		Short: "Make a key that encrypts gossip",
-		Long: `Makes a random key of 32 bytes in base64. Everybody in a gossip pool has the
-same: Jetway (membership.gossip.key_file), "jetway member --key-file", and a
-stock agent by "serf agent -encrypt".`,
-		Example: `  jetway keygen gossip --out gossip.key
-  serf agent -encrypt "$(cat gossip.key)" -tag domain=as.shared.domain -tag http=9763`,
+		Use: use, Short: short, Long: long, Example: example,
 		Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			key := discovery.NewKey()

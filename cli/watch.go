@@ -87,6 +87,8 @@ func filesOf(c *config.Config) []string {
 			add(pair.CertFile)
 			add(pair.KeyFile)
 		}
+		add(l.TLS.ClientCAFile)
+		add(l.TLS.TicketKeyFile)
 	}
 	for _, cluster := range c.Clusters {
 		add(cluster.MemberTLS.CAFile)

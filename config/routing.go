@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"jetway/balancer"
 	"jetway/tenant"
@@ -24,7 +26,18 @@ func (c *Config) Routing() (balancer.Config, error) {
 	if err != nil {
 		return balancer.Config{}, err
 	}
-	b := balancer.Config{Clusters: c.Clusters, Tenants: resolver, FailOver: c.FailOver}
+	b := balancer.Config{Clusters: slices.Clone(c.Clusters), Tenants: resolver, FailOver: c.FailOver}
+	for i := range b.Clusters {
+		m := &b.Clusters[i].MemberTLS
+		if m.CAFile == "" {
+			continue
+		}
+		data, err := readSmall(m.CAFile)
+		if err != nil {
+			return balancer.Config{}, fmt.Errorf("member_tls.ca_file %q %w", m.CAFile, err)
+		}
+		m.CASum = fmt.Sprintf("%x", sha256.Sum256(data))
+	}
 	for _, l := range c.Proxy.Listeners {
 		b.Listeners = append(b.Listeners, balancer.Listener{Name: l.Name, PublicPort: l.PublicPort, TLS: l.TLS != nil})
 	}
