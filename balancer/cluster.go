@@ -27,7 +27,7 @@ type ClusterState struct {
 const (
 	// budgetFloor lets a cluster without much traffic repeat a few requests.
 	budgetFloor = 3 * 1000
-	budgetMax   = 100 * 1000
+	budgetMax   = 256 * 1000
 )
 
 // earn credits the retry budget for one request.

@@ -186,9 +186,11 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 	if !table.FailOver() {
 		limit = 1
 	}
-	last := noMember
+	last, sent := noMember, false
 	for x.attempts < limit {
-		if x.attempts > 0 && !x.decision.Cluster.State.MayRetry() {
+		// A connection that could not be made cost the member nothing, and
+		// ejects it: only what was sent twice counts against the budget.
+		if sent && !x.decision.Cluster.State.MayRetry() {
 			return last
 		}
 		e := x.decision.View.Pick(x.now.UnixNano(), x.tried[:x.attempts])
@@ -197,7 +199,6 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 		}
 		x.tried[x.attempts] = e.Upstream
 		x.attempts++
-		var sent bool
 		last, sent = x.attempt(e)
 		switch {
 		case last == noFault || x.began || x.gone.Load() || x.pumped != nil:
