@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"jetway/balancer"
+)
+
+const (
+	// replayMax is up to which size a buffered body is sent again.
+	replayMax = 64 << 10
+	// attemptsMax bounds retry.attempts.
+	attemptsMax = 10
+)
+
+// attemptAll tries members until one answers or the rules of retrying end it:
+// another member only if nothing was sent, or if the request may be repeated
+// and no byte of an answer reached the client.
+func (x *exchange) attemptAll(table *balancer.Table) fault {
+	retry := &x.decision.Cluster.Config.Retry
+	limit := min(max(retry.Attempts, 1), attemptsMax)
+	if !table.FailOver() {
+		limit = 1
+	}
+	last, sent := noMember, false
+	for x.attempts < limit {
+		// A connection that could not be made cost the member nothing, and
+		// ejects it: only what was sent twice counts against the budget.
+		if sent && !x.decision.Cluster.State.MayRetry() {
+			return last
+		}
+		e := x.decision.View.Pick(x.now.UnixNano(), x.tried[:x.attempts])
+		if e == nil {
+			return last
+		}
+		x.tried[x.attempts] = e.Upstream
+		x.attempts++
+		last, sent = x.attempt(e)
+		switch {
+		case last == noFault || x.began || x.gone.Load() || x.pumped != nil:
+			return last
+		case last == memberInvalid || last == responseTimeout:
+			return last
+		case sent && !(x.whole && x.req.idempotent()):
+			return last
+		}
+	}
+	return last
+}
+
+// attempt sends the request to one member and passes its answer on. A kept
+// connection that turns out to be stale is replaced once by a new one. sent
+// tells whether the member may have seen any of the request.
+func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
+	u := e.Upstream
+	x.endpoint = e
+	u.Begin()
+	defer u.End()
+	for fresh := false; ; fresh = true {
+		if f := x.connect(e, fresh); f != noFault {
+			return f, sent
+		}
+		stale := x.mc.reused
+		f, sent = x.converse(u)
+		again := f == memberBroke && stale && !fresh && !x.began && !x.gone.Load() && x.pumped == nil &&
+			(!sent || x.whole && x.req.idempotent())
+		if again {
+			continue
+		}
+		if x.pumpFault == noFault && (f == memberBroke || f == memberInvalid || f == responseTimeout) {
+			u.Failed()
+		}
+		return f, sent
+	}
+}
+
+// connect takes a connection to the member out of its pool.
+func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
+	mc, err := e.Transport.(*pool).get(context.Background(), x.set.Timeouts.Connect, fresh)
+	if err == nil {
+		x.mc = mc
+		x.mcBuffer = x.server.buffer()
+		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = *x.mcBuffer, 0, 0, 0
+		return noFault
+	}
+	if errors.Is(err, errOverloaded) || outOfResources(err) {
+		return overloaded
+	}
+	if d := e.Upstream.Refused(time.Now().UnixNano()); d > 0 {
+		m := e.Upstream.Member()
+		x.server.log.Warn().Str("domain", m.Domain).Str("member", m.ID).Str("address", e.Address).
+			Err(err).Dur("for", d).Msg("member ejected")
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return connectTimeout
+	}
+	return connectFailed
+}
+
+// converse is one request and answer on x.mc, which it gives back or ends.
+func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
+	reuse := false
+	defer func() {
+		x.stopHelpers() // nobody may use the connection or its buffer any more
+		mc := x.mc
+		x.mc = nil
+		mc.in.buf = nil
+		x.server.giveBack(x.mcBuffer)
+		if reuse {
+			mc.keep(time.Now())
+		} else {
+			mc.discard()
+		}
+	}()
+	x.mc.writeWithin(x.set.Timeouts.ResponseIdle)
+	n, err := x.mc.Write(x.up)
+	sent = n > 0 || err == nil || x.mc.pool.tls != nil // TLS counts nothing it could not send whole
+	if err != nil && n == 0 && !x.reqBody.done {
+		return memberBroke, sent
+	}
+	wrote := err == nil
+	if wrote && !x.whole {
+		x.startPump()
+	}
+	if f := x.readAnswer(); f != noFault {
+		return f, sent
+	}
+	u.Succeeded()
+	keepAlive := x.resp.keepAliveSeconds()
+	if x.resp.status == 101 {
+		x.tunnel()
+		return noFault, true
+	}
+	f = x.streamAnswer()
+	x.stopHelpers()
+	reuse = f == noFault && wrote && (x.whole || x.pumpDone) && x.resp.reusable() && x.respBody.framing != framingEOF &&
+		x.mc.in.unread() == 0 && !x.resp.suspicious()
+	if reuse {
+		x.mc.noteKeepAlive(keepAlive)
+	}
+	return f, true
+}
