@@ -222,7 +222,10 @@ func classify(name []byte, rules *fieldRules) (k kind, drop bool) {
 	case k == kindHop, k == kindSubject, k >= kindForwardedFor && !rules.trusted:
 		return k, true
 	}
-	return k, bytes.IndexByte(name, '_') >= 0
+	if bytes.IndexByte(name, '_') >= 0 {
+		return kindHop, true // it is none of its kind for anybody here
+	}
+	return k, false
 }
 
 // classifyAnswer names the kind of an answer's field: only framing and

@@ -42,19 +42,7 @@ type testProxy struct {
 
 func startProxy(t testing.TB, change func(*Config), members ...string) *testProxy {
 	t.Helper()
-	resolver, err := tenant.NewResolver(tenant.Config{Identify: []tenant.Rule{{Path: "**/t/{tenant}/"}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ranges, _ := tenant.ParseRanges("*")
-	routing := balancer.Config{Tenants: resolver, FailOver: true,
-		Listeners: []balancer.Listener{{Name: "http", PublicPort: 80}},
-		Clusters: []balancer.ClusterConfig{{Service: "s", Key: balancer.Key{Domain: "d", SubDomain: "worker"},
-			Hosts: []string{"a.test"}, Ranges: ranges, Balance: balancer.RoundRobin, Retry: balancer.Retry{Attempts: 2, Budget: 0.2}}}}
-	router, err := balancer.NewRouter(routing, balancer.Options{Transport: OpenPool})
-	if err != nil {
-		t.Fatal(err)
-	}
+	router := newTestRouter(t, balancer.ClusterConfig{})
 	var list []balancer.Member
 	for _, m := range members {
 		host, port, _ := net.SplitHostPort(m)
@@ -89,6 +77,37 @@ func startProxy(t testing.TB, change func(*Config), members ...string) *testProx
 	})
 	return p
 }
+
+// newTestRouter routes a.test to domain d; c says what else the cluster is.
+func newTestRouter(t testing.TB, c balancer.ClusterConfig) *balancer.Router {
+	t.Helper()
+	resolver, err := tenant.NewResolver(tenant.Config{Identify: []tenant.Rule{{Path: "**/t/{tenant}/"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Service, c.Key, c.Hosts = "s", balancer.Key{Domain: "d", SubDomain: "worker"}, []string{"a.test"}
+	c.Balance, c.Retry = balancer.RoundRobin, balancer.Retry{Attempts: 2, Budget: 0.2}
+	if c.Ranges, err = tenant.ParseRanges("*"); err != nil {
+		t.Fatal(err)
+	}
+	router, err := balancer.NewRouter(balancer.Config{Tenants: resolver, FailOver: true,
+		Listeners: []balancer.Listener{{Name: "http", PublicPort: 80}}, Clusters: []balancer.ClusterConfig{c}},
+		balancer.Options{Transport: OpenPool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return router
+}
+
+// testRouter has one member.
+func testRouter(t testing.TB, m balancer.Member, c balancer.ClusterConfig) *balancer.Router {
+	t.Helper()
+	r := newTestRouter(t, c)
+	r.SetMembers([]balancer.Member{m})
+	return r
+}
+
+func testLog() zerolog.Logger { return zerolog.Nop() }
 
 // startMember accepts connections and hands each to serve.
 func startMember(t testing.TB, serve func(net.Conn)) string {
