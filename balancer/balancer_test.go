@@ -301,7 +301,12 @@ func TestEjection(t *testing.T) {
 		now += int64(want)
 		want = min(2*want, ejectMax)
 	}
-	u.Succeeded()
+	u.Succeeded(now - int64(ejectMax)) // begun before the last ejection
+	if got := u.Refused(now); got != ejectMax {
+		t.Fatalf("after a success from before: %v", got)
+	}
+	now += int64(ejectMax)
+	u.Succeeded(now)
 	if got := u.Refused(now); got != ejectFirst {
 		t.Fatalf("after a success: %v", got)
 	}

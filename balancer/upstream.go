@@ -22,6 +22,7 @@ type Upstream struct {
 	failures     atomic.Uint64 // all, for metrics
 	inARow       atomic.Uint32 // failed connects since the last success
 	ejectedUntil atomic.Int64  // unix nanoseconds, 0: not ejected
+	ejectedSince atomic.Int64  // unix nanoseconds of the last ejection
 }
 
 // upstreamKey is what makes two descriptions the same live member: if any of
@@ -101,9 +102,11 @@ func (u *Upstream) End() {
 	}
 }
 
-// Succeeded notes that the member answered: earlier evidence against it is void.
-func (u *Upstream) Succeeded() {
-	if u.inARow.Load() != 0 {
+// Succeeded notes that the member answered an attempt begun at (unix
+// nanoseconds): evidence against it that is older is void. Answers that were
+// under way when it was ejected say nothing about it now.
+func (u *Upstream) Succeeded(begun int64) {
+	if u.inARow.Load() != 0 && begun > u.ejectedSince.Load() {
 		u.pardon()
 	}
 }
@@ -126,6 +129,7 @@ func (u *Upstream) Refused(now int64) time.Duration {
 	if !u.ejectedUntil.CompareAndSwap(until, now+int64(d)) {
 		return 0 // another request was faster
 	}
+	u.ejectedSince.Store(now)
 	u.inARow.Add(1)
 	return d
 }

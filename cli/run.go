@@ -105,7 +105,7 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err != nil {
 		return nil, err
 	}
-	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.OpenPool}); err != nil {
+	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open}); err != nil {
 		return nil, err
 	}
 	if lb.server, err = proxy.New(cfg.Proxy, lb.router, log); err != nil {

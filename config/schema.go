@@ -56,7 +56,7 @@ func schema() []key {
 		{"loadbalancer.limits.header_bytes", "size", "32KiB", "a whole request head, 1KiB to 1MiB"},
 		{"loadbalancer.limits.header_fields", "number", "100", "header lines, 1 to 10000"},
 
-		{"loadbalancer.limits.connections", "number", "0", "client connections in all; 0: half of what the descriptor limit leaves, which is also the most"},
+		{"loadbalancer.limits.connections", "number", "0", "client connections in all; 0: 60 % of what the descriptor limit leaves, which is also the most"},
 		{"loadbalancer.limits.connections_per_source", "number", "0", "client connections of one IPv4 address or IPv6 /64; 0: no limit"},
 		{"loadbalancer.limits.requests_per_connection", "number", "0", "after them a client connection is closed; 0: no limit"},
 		{"loadbalancer.limits.upgrades", "number", "0", "upgraded connections (WebSocket) in all; 0: no limit"},

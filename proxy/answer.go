@@ -111,7 +111,8 @@ func (x *exchange) streamAnswer() fault {
 			if f := x.flush(); f != noFault {
 				return f
 			}
-			err := x.fillMember(bufferSize, x.set.Timeouts.ResponseIdle)
+			var by time.Time
+			err := x.fillMember(bufferSize, x.set.Timeouts.ResponseIdle, &by)
 			if err != nil && f == framingEOF && clean(err) && !x.gone.Load() {
 				x.respBody.done = true
 			} else if err != nil {

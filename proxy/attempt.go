@@ -59,6 +59,9 @@ func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 	x.endpoint = e
 	u.Begin()
 	defer u.End()
+	if x.attempted = x.now.UnixNano(); x.attempts > 1 {
+		x.attempted = time.Now().UnixNano()
+	}
 	for fresh := false; ; fresh = true {
 		if f := x.connect(e, fresh); f != noFault {
 			return f, sent
@@ -129,7 +132,7 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 	if f := x.readAnswer(); f != noFault {
 		return f, sent
 	}
-	u.Succeeded()
+	u.Succeeded(x.attempted)
 	keepAlive := x.resp.keepAliveSeconds()
 	if x.resp.status == 101 {
 		x.tunnel()

@@ -25,6 +25,10 @@ const (
 	// sees the answer and not a reset.
 	lingerBytes = 256 << 10
 	lingerTime  = time.Second
+	// parkAfter and parkNewAfter are how long a connection may be idle before
+	// it gives up its goroutine and buffer; a new one, before its first byte.
+	parkAfter    = time.Second
+	parkNewAfter = 20 * time.Millisecond
 )
 
 // clientConn is one client connection. Its goroutine runs serve.
@@ -37,13 +41,16 @@ type clientConn struct {
 	addr       netip.Addr
 	ip         string
 	in         input
-	sni        string // name that the TLS session is for, lower case
-	subject    string // of the client's verified certificate
+	heads      *[]byte // the buffer of in, where it is a pooled one
+	sni        string  // name that the TLS session is for, lower case
+	subject    string  // of the client's verified certificate
 	source     netip.Prefix
 	counted    bool      // under source
 	judged     *settings // what fieldRules were made from
 	fieldRules fieldRules
 	idle       atomic.Bool // waits for a request
+	parking    bool        // serve ends because it is idle, not over
+	idleTill   time.Time   // when the idle connection ends
 	served     int         // requests so far
 	linger     bool        // bytes of the client may still be under way
 	readBy     time.Time   // read deadline in force
@@ -57,22 +64,51 @@ func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
 // serve is the life of a connection.
 func (c *clientConn) serve() {
 	s := c.server
-	defer s.conns.remove(c)
-	defer c.close()
+	over := true
 	defer func() {
 		if s.recovered("client connection", recover()) {
 			c.linger = false
 		}
+		if over {
+			c.end()
+		}
 	}()
-	if !c.open() {
-		return
+	if c.in.conn == nil {
+		if !c.open() {
+			return
+		}
+		c.in.conn = c.conn
 	}
-	c.in.conn = c.conn
 	if c.in.buf == nil {
-		c.in.buf = make([]byte, headBuffer)
+		c.heads = s.heads.Get().(*[]byte)
+		c.in.buf = *c.heads
 	}
 	for c.next() {
 	}
+	if !c.parking {
+		return
+	}
+	c.returnHead()
+	over = false // from here on it may belong to another goroutine
+	if !s.lot.park(c, c.idleTill) {
+		c.end()
+	}
+}
+
+// returnHead gives the read buffer back; nothing may be unread in it.
+func (c *clientConn) returnHead() {
+	if c.heads != nil {
+		c.server.heads.Put(c.heads)
+	}
+	c.heads, c.in.buf = nil, nil
+	c.in.r, c.in.w, c.in.floor = 0, 0, 0
+}
+
+// end closes the connection for good.
+func (c *clientConn) end() {
+	c.close()
+	c.returnHead()
+	c.server.conns.remove(c)
 }
 
 // open learns who the client is and completes what comes before the first
@@ -187,7 +223,7 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 			skipped++
 			b = b[2:]
 		}
-		if len(b) == 0 {
+		if len(b) == 0 && skipped == 0 {
 			if !c.awaitRequest(set) {
 				return nil, noFault
 			}
@@ -210,7 +246,7 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 		if first == nil {
 			first = new(requestHead)
 		}
-		if next > 0 && scanned == 0 || next == 0 && b[0] != '\r' {
+		if next > 0 && scanned == 0 || next == 0 && len(b) > 0 && b[0] != '\r' {
 			if f := first.incompleteHead(b, next > 0); f != noFault {
 				return nil, f
 			}
@@ -231,20 +267,31 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 
 // awaitRequest waits for the first byte of a request.
 func (c *clientConn) awaitRequest(set *settings) bool {
-	wait := set.Timeouts.Idle
+	wait, patience := set.Timeouts.Idle, parkAfter
 	if c.served == 0 && set.Timeouts.Header > 0 {
-		wait = set.Timeouts.Header // a new connection has to say something
+		wait, patience = set.Timeouts.Header, parkNewAfter // a new connection has to say something
+	}
+	if c.server.lot == nil || c.in.unread() > 0 || wait <= 2*patience {
+		patience = wait
+	}
+	if c.parking { // woken because there is something to read
+		c.parking = false
+		wait, patience = max(time.Until(c.idleTill), time.Millisecond), wait
 	}
 	c.idle.Store(true)
 	defer c.idle.Store(false)
 	if c.server.draining.Load() {
 		return false
 	}
-	c.readWithin(wait)
+	c.readWithin(min(wait, patience))
 	if c.server.draining.Load() { // its wake-up may have been overwritten
 		return false
 	}
-	return c.in.fill(set.Limits.HeaderBytes+bufferSize) == nil
+	err := c.in.fill(set.Limits.HeaderBytes + bufferSize)
+	if patience < wait && errors.Is(err, os.ErrDeadlineExceeded) && !c.server.draining.Load() {
+		c.parking, c.idleTill = true, time.Now().Add(wait-patience)
+	}
+	return err == nil
 }
 
 // readUntil sets the read deadline.

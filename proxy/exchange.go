@@ -36,6 +36,7 @@ type exchange struct {
 	endpoint  *balancer.Endpoint // of the current attempt
 	tried     [attemptsMax]*balancer.Upstream
 	attempts  int
+	attempted int64 // when the current attempt began, unix nanoseconds
 	status    int   // of the answer, 0: none
 	fault     fault // why Jetway answered itself or broke off
 	began     bool  // the final answer's head went out or is in out

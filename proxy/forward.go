@@ -231,7 +231,7 @@ func (x *exchange) pump() fault {
 // so that after a grace of timeouts.header it keeps timeouts.body_min_rate
 // over its whole life.
 func (x *exchange) bodyDeadline(started time.Time, got int64) time.Time {
-	by := x.deadline(0)
+	by := x.deadline(started, 0)
 	if rate := x.set.Timeouts.BodyMinRate; rate > 0 {
 		earned := time.Duration(float64(got) / float64(rate) * float64(time.Second))
 		if end := started.Add(x.set.Timeouts.Header + earned); by.IsZero() || end.Before(by) {

@@ -111,17 +111,16 @@ const (
 	// descriptorReserve is kept free of clients and members: for the admin
 	// address, gossip, files and listeners.
 	descriptorReserve = 64
-	// descriptorsPerClient: its own connection and one to a member.
-	descriptorsPerClient = 2
+	// clientShare is the percentage of the others that clients may take; the
+	// rest is for connections to members. Idle clients need no member.
+	clientShare = 60
 )
 
-// derivedConnections is the limit on client connections that the process's
-// descriptors allow.
-func derivedConnections(descriptors uint64) int {
-	if descriptors <= descriptorReserve+descriptorsPerClient {
-		return 1
-	}
-	return int(min((descriptors-descriptorReserve)/descriptorsPerClient, 1<<30))
+// shareDescriptors divides the process's descriptors.
+func shareDescriptors(limit uint64) (clients, members int) {
+	left := int(min(limit, 1<<30)) - descriptorReserve
+	clients = max(left*clientShare/100, 1)
+	return clients, max(left-clients, 1)
 }
 
 // busy is the whole answer to a connection over a limit.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,7 +92,7 @@ const (
 
 // run accepts until the socket is closed. Other errors, such as running out of
 // descriptors, pass: it backs off and goes on.
-func (l *listener) run(s *Server, conns *sync.WaitGroup) {
+func (l *listener) run(s *Server) {
 	backoff := backoffMin
 	for {
 		conn, err := l.socket.Accept()
@@ -117,7 +116,7 @@ func (l *listener) run(s *Server, conns *sync.WaitGroup) {
 			c.turnAway()
 			continue
 		}
-		conns.Go(c.serve)
+		s.clients.Go(c.serve)
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,9 +35,48 @@ var (
 	errGone       = errors.New("member vanished")
 )
 
+// Pools makes the pools of all endpoints and bounds their connections
+// together, so that clients, the admin address and gossip keep descriptors.
+type Pools struct {
+	limit int64
+	open  atomic.Int64
+
+	mu  sync.Mutex // guards all
+	all map[*pool]struct{}
+}
+
+// NewPools divides the descriptors that the process may have.
+func NewPools() *Pools {
+	_, members := shareDescriptors(descriptorLimit())
+	return &Pools{limit: int64(members), all: map[*pool]struct{}{}}
+}
+
+// admit counts a connection in; false: there are too many, although idle ones
+// were ended to make room.
+func (ps *Pools) admit() bool {
+	if ps.open.Add(1) <= ps.limit {
+		return true
+	}
+	for _, p := range ps.list() {
+		p.trim()
+	}
+	if ps.open.Load() <= ps.limit {
+		return true
+	}
+	ps.open.Add(-1)
+	return false
+}
+
+func (ps *Pools) list() []*pool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.Collect(maps.Keys(ps.all))
+}
+
 // pool holds the connections to one endpoint. The newest idle one is used
 // first, so that those not needed age and end. Safe for concurrent use.
 type pool struct {
+	pools   *Pools
 	address string
 	tls     *tls.Config
 	fail    error // why no connection can ever be made
@@ -59,12 +100,16 @@ type memberConn struct {
 	since   time.Time // idle since
 	idle    time.Duration
 	writeBy time.Time // write deadline in force
+	readBy  time.Time // read deadline in force
 }
 
-// OpenPool makes the connection pool of an endpoint. It connects to nothing
-// yet; an unusable TLS configuration shows as a failed connection.
-func OpenPool(e *balancer.Endpoint) io.Closer {
-	p := &pool{address: e.Address}
+// Open makes the connection pool of an endpoint. It connects to nothing yet;
+// an unusable TLS configuration shows as a failed connection.
+func (ps *Pools) Open(e *balancer.Endpoint) io.Closer {
+	p := &pool{pools: ps, address: e.Address}
+	ps.mu.Lock()
+	ps.all[p] = struct{}{}
+	ps.mu.Unlock()
 	if e.TLS {
 		p.tls, p.fail = memberTLS(e.Upstream.Member().Host, e.MemberTLS)
 	}
@@ -162,6 +207,10 @@ func (p *pool) granted(ctx context.Context, mc *memberConn, timeout time.Duratio
 
 // dial makes a connection; p.open counts it already.
 func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, error) {
+	if !p.pools.admit() {
+		p.releasePlace()
+		return nil, errOverloaded
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	d := net.Dialer{KeepAlive: 15 * time.Second}
@@ -190,8 +239,14 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 	return mc, nil
 }
 
-// release gives up the place of a connection that ended.
+// release counts out a connection that ended, or never came about.
 func (p *pool) release() {
+	p.pools.open.Add(-1)
+	p.releasePlace()
+}
+
+// releasePlace gives up a place among the connections to this endpoint.
+func (p *pool) releasePlace() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiters) > 0 {
@@ -258,11 +313,22 @@ func (p *pool) sweep(now time.Time) {
 // exchange.
 func (p *pool) Close() error {
 	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.trim()
+	p.pools.mu.Lock()
+	defer p.pools.mu.Unlock()
+	delete(p.pools.all, p)
+	return nil
+}
+
+// trim ends the idle connections.
+func (p *pool) trim() {
+	p.mu.Lock()
 	ended := p.idle
-	p.idle, p.closed = nil, true
+	p.idle = nil
 	p.mu.Unlock()
 	for _, mc := range ended {
 		mc.discard()
 	}
-	return nil
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 func testPool(t *testing.T, serve func(net.Conn)) *pool {
 	t.Helper()
-	p := &pool{address: startMember(t, serve)}
+	p := &pool{pools: NewPools(), address: startMember(t, serve)}
 	t.Cleanup(func() { p.Close() })
 	return p
 }
@@ -55,19 +56,16 @@ func TestPoolDropsWhatIsNotSilent(t *testing.T) {
 		"end":   func(c net.Conn) { c.Close() },
 		"reset": func(c net.Conn) { c.(*net.TCPConn).SetLinger(0); c.Close() },
 	} {
-		first, spoiled := make(chan net.Conn, 1), make(chan struct{})
+		var conns atomic.Int32
+		spoiled := make(chan struct{})
 		p := testPool(t, func(c net.Conn) {
-			select {
-			case first <- c:
+			if conns.Add(1) == 1 {
 				<-spoiled
 				spoil(c)
-				time.Sleep(time.Second) // keeps what was not closed open
-			default:
-				hold(c)
 			}
+			hold(c) // keeps open what was not closed
 		})
 		mc := mustGet(t, p)
-		<-first
 		mc.keep(time.Now())
 		close(spoiled)
 		deadline := time.Now().Add(2 * time.Second)

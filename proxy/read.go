@@ -19,8 +19,9 @@ const (
 // readAnswer reads heads up to the final one, forwards interim ones, and
 // leaves the final one in x.resp.
 func (x *exchange) readAnswer() fault {
+	var by time.Time // for all heads together
 	for interim := 0; ; interim++ {
-		if f := x.readAnswerHead(); f != noFault {
+		if f := x.readAnswerHead(&by); f != noFault {
 			return f
 		}
 		switch {
@@ -44,7 +45,7 @@ func (x *exchange) readAnswer() fault {
 }
 
 // readAnswerHead reads and parses one head of an answer.
-func (x *exchange) readAnswerHead() fault {
+func (x *exchange) readAnswerHead(by *time.Time) fault {
 	in := &x.mc.in
 	in.floor = in.r
 	for scanned := 0; ; {
@@ -65,7 +66,7 @@ func (x *exchange) readAnswerHead() fault {
 		if m := min(len(b), 7); string(b[:m]) != "HTTP/1."[:m] {
 			return memberInvalid
 		}
-		if err := x.fillMember(answerHeadMax+bufferSize, x.set.Timeouts.ResponseHeader); err != nil {
+		if err := x.fillMember(answerHeadMax+bufferSize, x.set.Timeouts.ResponseHeader, by); err != nil {
 			return x.memberFault(err)
 		}
 	}
@@ -84,35 +85,49 @@ func (x *exchange) memberFault(err error) fault {
 	return memberBroke
 }
 
-// fillMember reads from the member, waiting for at most wait (0: for ever).
-// When it takes long, the client is watched meanwhile, so that work for a
-// client that went away ends. While a body still goes up, its own minimum
-// rate is the limit instead.
-func (x *exchange) fillMember(limit int, wait time.Duration) error {
-	mc := x.mc
-	if x.watched == nil && x.pumped == nil && (wait == 0 || wait > watchAfter) {
-		mc.SetReadDeadline(time.Now().Add(watchAfter))
-		err := mc.in.fill(limit)
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+// fillMember reads from the member, at most until by, which is set to wait
+// from now where it is zero (wait 0: for ever). When it takes long, the client
+// is watched meanwhile, so that work for a client that went away ends. While a
+// body still goes up, its own minimum rate is the limit, and by begins after.
+func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) error {
+	mc, now := x.mc, time.Now()
+	for x.pumping() {
+		mc.readUntil(now.Add(time.Second), now)
+		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		now = time.Now()
+	}
+	if by.IsZero() {
+		*by = x.deadline(now, wait)
+	}
+	if soon := now.Add(watchAfter); x.watched == nil && x.pumped == nil && (by.IsZero() || by.After(soon)) {
+		mc.readUntil(soon, now)
+		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		x.watch()
 	}
-	for x.pumping() {
-		mc.SetReadDeadline(time.Now().Add(time.Second))
-		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-	}
-	mc.SetReadDeadline(x.deadline(wait))
+	mc.readUntil(*by, now)
 	return mc.in.fill(limit)
+}
+
+// readUntil sets the read deadline. One that is up to half of the wait too
+// early is left in force where the wait is only a beginning (watchAfter), since
+// setting it costs more than most of what happens per request.
+func (mc *memberConn) readUntil(by, now time.Time) {
+	if left := mc.readBy.Sub(now); by.Sub(now) == watchAfter && left <= watchAfter && left >= watchAfter/2 {
+		return
+	}
+	mc.readBy = by
+	mc.SetReadDeadline(by)
 }
 
 // deadline is the end of a wait that starts now; 0 is for ever. The whole
 // request has its own limit.
-func (x *exchange) deadline(wait time.Duration) (by time.Time) {
+func (x *exchange) deadline(now time.Time, wait time.Duration) (by time.Time) {
 	if wait > 0 {
-		by = time.Now().Add(wait)
+		by = now.Add(wait)
 	}
 	if total := x.set.Timeouts.Total; total > 0 {
 		if end := x.now.Add(total); by.IsZero() || end.Before(by) {

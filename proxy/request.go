@@ -304,9 +304,6 @@ func (h *requestHead) idempotent() bool {
 	return false
 }
 
-// hasBody reports whether bytes of a body follow the head.
-func (h *requestHead) hasBody() bool { return h.isChunked || h.length > 0 }
-
 // keepAlive reports whether the client wants the connection kept.
 func (h *requestHead) keepAlive() bool {
 	if h.http10 {

@@ -33,8 +33,11 @@ type Server struct {
 	log       zerolog.Logger
 	settings  atomic.Pointer[settings]
 	stats     stats
-	buffers   sync.Pool // of *[]byte, bufferSize each
-	exchanges sync.Pool // of *exchange
+	buffers   sync.Pool      // of *[]byte, bufferSize each
+	exchanges sync.Pool      // of *exchange
+	heads     sync.Pool      // of *[]byte, headBuffer each
+	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
+	clients   sync.WaitGroup // goroutines of client connections
 	draining  atomic.Bool
 	conns     connSet
 
@@ -57,6 +60,7 @@ var ErrDrainTimeout = errors.New("requests were still in flight at the end of ti
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
 	s := &Server{router: router, log: log}
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
+	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
 	s.exchanges.New = func() any { return new(exchange) }
 	for _, lc := range cfg.Listeners {
 		l, err := newListener(lc, log)
@@ -78,7 +82,7 @@ func newSettings(cfg Config) *settings {
 	}
 	st := &settings{Config: cfg, connections: cfg.Limits.Connections, tenant: [2]string{
 		strings.ToLower(cfg.TenantHeaders.ID), strings.ToLower(cfg.TenantHeaders.Name)}}
-	if derived := derivedConnections(descriptorLimit()); st.connections <= 0 || st.connections > derived {
+	if derived, _ := shareDescriptors(descriptorLimit()); st.connections <= 0 || st.connections > derived {
 		st.connections = derived
 	}
 	return st
@@ -97,6 +101,7 @@ func (s *Server) Listen() error {
 			return err
 		}
 	}
+	s.lot = newLot(func(c *clientConn) { s.clients.Go(c.serve) })
 	return nil
 }
 
@@ -120,15 +125,16 @@ func (s *Server) InFlight() int64 { return s.stats.inFlight.Load() }
 // finish for at most timeouts.drain and returns; ErrDrainTimeout where that
 // was not enough. Listen comes first.
 func (s *Server) Run(ctx context.Context) error {
-	var loops, conns sync.WaitGroup
+	var loops sync.WaitGroup
 	s.mu.Lock()
 	s.accept = func(l *listener) {
-		loops.Go(func() { l.run(s, &conns) })
+		loops.Go(func() { l.run(s) })
 	}
 	for _, l := range s.listeners {
 		s.accept(l)
 	}
 	s.mu.Unlock()
+	loops.Go(func() { s.lot.run(ctx) })
 	s.sweep(ctx)
 
 	s.draining.Store(true)
@@ -142,7 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.conns.endIdle()
 	ended := make(chan struct{})
 	go func() {
-		conns.Wait()
+		s.clients.Wait()
 		close(ended)
 	}()
 	timer := time.NewTimer(s.settings.Load().Timeouts.Drain)

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The long proofs, whole. Takes hours; FUZZTIME (10m) and REPEAT (20) shorten it.
+# Prints "N passed, N failed" last and exits 0 only if nothing failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. test/steps.sh
+
+fuzztime=${FUZZTIME:-10m}
+repeat=${REPEAT:-20}
+binary=$(mktemp -d)
+trap 'rm -rf "$binary"' EXIT
+
+# build_cold builds from an empty cache, which must not take over 120 s.
+build_cold() {
+  GOCACHE=$binary/cache timeout 120 go build -o "$binary/jetway" .
+}
+
+# demo_often runs the demo's check again and again, at most 40 s each.
+demo_often() {
+  local i
+  for ((i = 0; i < repeat; i++)); do
+    timeout 40 "$binary/jetway" demo --check | tail -1 || return 1
+  done
+}
+
+step "install what black-box tests run" install_tools
+step "build from an empty cache within 120 s" build_cold
+step "demo --check, $repeat times" demo_often
+step "go test -race, three times, nothing skipped" env JETWAY_REQUIRE_ALL=1 go test -race -count=3 -timeout 60m ./...
+step "black-box tests, $repeat times" env JETWAY_REQUIRE_ALL=1 JETWAY_BINARY="$binary/jetway" \
+  go test -count="$repeat" -timeout 120m ./test/blackbox
+step "HTTP cases beside HAProxy and nginx" env JETWAY_REQUIRE_ALL=1 go test -count=1 -timeout 30m ./test/httpcases -rivals
+step "benchmarks" go test -run '^$' -bench . -benchmem ./...
+step "fuzzing, $fuzztime each" fuzz_all "$fuzztime"
+finish

@@ -1,0 +1,85 @@
+package httpcases
+
+import "fmt"
+
+// hostRows are group T.
+func hostRows() []row {
+	host := func(value string) string { return raw("GET / HTTP/1.1", "Host: "+value) }
+	abs := func(uri string) string { return line1("GET " + uri + " HTTP/1.1") }
+	noHost := own(404, either)
+	rows := []row{
+		bad("T01", "no Host", raw("GET / HTTP/1.1")),
+		bad("T01a", "no Host, other fields", raw("GET / HTTP/1.1", "X-A: b", "Accept: */*")),
+		bad("T02", "two different Hosts", G("Host: t2.lb.test")),
+		bad("T02a", "two equal Hosts", G("Host: t1.lb.test")),
+		bad("T02b", "two Hosts, other case", G("hOST: t2.lb.test")),
+		bad("T02c", "two Hosts, one empty", G("Host:")),
+		bad("T03", "second Host with a space before the colon", G("Host : t2.lb.test")),
+		bad("T03a", "second Host folded away", G("X-A: b", " Host: t2.lb.test")),
+		bad("T04", "empty Host", raw("GET / HTTP/1.1", "Host:")),
+		bad("T04a", "Host of white space", raw("GET / HTTP/1.1", "Host: \t ")),
+		bad("T05", "list of Hosts", host("t1.lb.test, t2.lb.test")),
+		bad("T06", "two Hosts and a space", host("t1.lb.test t2.lb.test")),
+		bad("T07", "userinfo", host("t1@t2.lb.test")),
+		bad("T07a", "userinfo with password", host("u:p@t1.lb.test")),
+		bad("T08", "port too big", host("t1.lb.test:99999")),
+		bad("T08a", "port of letters", host("t1.lb.test:http")),
+		bad("T08b", "negative port", host("t1.lb.test:-1")),
+		bad("T08c", "port with a sign", host("t1.lb.test:+80")),
+		bad("T08d", "two ports", host("t1.lb.test:80:80")),
+		bad("T08e", "port and path", host("t1.lb.test:80/x")),
+		{id: "T08f", what: "empty port", in: host("t1.lb.test:"), want: or(ok(same(host("t1.lb.test:"))), rej())},
+		{id: "T08g", what: "port 0", in: host("t1.lb.test:0"), want: or(ok(same(host("t1.lb.test:0"))), rej())},
+		bad("T08h", "no name, port only", host(":80")),
+		good("T09", "port", host("t1.lb.test:8080")),
+		good("T09a", "upper case", host("T1.LB.Test")),
+		{id: "T09b", what: "name with the last dot", in: host("t1.lb.test."), want: or(ok(same(host("t1.lb.test."))), rej(), noHost)},
+		bad("T10", "NUL in Host", host("t1.lb.test\x00.evil")),
+		{id: "T10a", what: "unknown Host", in: host("unknown.test"), want: noHost},
+		{id: "T10b", what: "IP address", in: host("127.0.0.1"), want: or(noHost, rej())},
+		{id: "T10c", what: "IPv6 address", in: host("[::1]:80"), want: or(noHost, rej())},
+		{id: "T10d", what: "escaped name", in: host("%741.lb.test"), want: or(noHost, rej())},
+		{id: "T10e", what: "empty label", in: host("t1..lb.test"), want: or(noHost, rej())},
+		{id: "T10f", what: "name of 300 bytes", in: host(fmt.Sprintf("%0300d.test", 1)), want: or(noHost, rej())},
+		{id: "T10g", what: "suffix of a known name", in: host("lb.test"), want: noHost},
+		{id: "T10h", what: "known name as a suffix", in: host("x.t1.lb.test"), want: noHost},
+		bad("T11", "absolute form of another host", abs("http://t2.lb.test/x")),
+		bad("T11a", "absolute form without Host", raw("GET http://t1.lb.test/x HTTP/1.1")),
+		bad("T11b", "absolute form, Host in the userinfo", abs("http://t1.lb.test@t2.lb.test/x")),
+		bad("T11c", "absolute form, Host in the fragment", abs("http://t2.lb.test#t1.lb.test/x")),
+		bad("T11d", "absolute form, back-slash", abs("http://t1.lb.test\\@t2.lb.test/x")),
+		bad("T11e", "absolute form, empty host", abs("http:///x")),
+		bad("T11f", "absolute form, one slash", abs("http:/t1.lb.test/x")),
+		bad("T11g", "absolute form, no slash", abs("http:t1.lb.test/x")),
+		bad("T11h", "absolute form, dot segment", abs("http://t1.lb.test/../x")),
+		goodAs("T12", "absolute form of the same host", abs("http://t1.lb.test/x?y"), same(line1("GET /x?y HTTP/1.1"))),
+		goodAs("T12a", "absolute form, upper case", abs("HTTP://T1.lb.TEST/x"), same(line1("GET /x HTTP/1.1"))),
+		goodAs("T12b", "absolute form without a path", abs("http://t1.lb.test"), same(G())),
+		{id: "T12c", what: "absolute form, query without a path", in: abs("http://t1.lb.test?q"), want: or(ok(same(line1("GET /?q HTTP/1.1"))), rej())},
+		{id: "T12d", what: "absolute form, default port", in: abs("http://t1.lb.test:80/x"), want: or(rej(), ok(same(line1("GET /x HTTP/1.1"))))},
+		goodAs("T12e", "absolute form, path of two slashes", abs("http://t1.lb.test//t2.lb.test/x"), same(line1("GET //t2.lb.test/x HTTP/1.1"))),
+		{id: "T12f", what: "OPTIONS of a host without a path", in: line1("OPTIONS http://t1.lb.test HTTP/1.1"),
+			want: or(ok(same(line1("OPTIONS * HTTP/1.1"))), ok(same(line1("OPTIONS / HTTP/1.1"))), own(200, stays), own(204, stays))},
+		good("T13", "path of two slashes", abs("//t2.lb.test/x")),
+		bad("T14", "no slash", abs("t2.lb.test/x")),
+		bad("T14a", "query only", abs("?x=1")),
+		bad("T15", "authority form with GET", abs("t1.lb.test:80")),
+		bad("T16", "userinfo in the target", abs("http://u:p@t1.lb.test/x")),
+		bad("T16a", "empty userinfo in the target", abs("http://@t1.lb.test/x")),
+		bad("T17", "HTTP/1.0 without Host", raw("GET / HTTP/1.0")),
+		bad("T17a", "HTTP/1.0 with two Hosts", raw("GET / HTTP/1.0", "Host: t1.lb.test", "Host: t2.lb.test")),
+		{id: "T18", what: "HTTP/1.0 with Host", in: raw("GET /x HTTP/1.0", "Host: t1.lb.test"), want: okClose(same(line1("GET /x HTTP/1.1")))},
+		bad("T19", "ftp", abs("ftp://t1.lb.test/x")),
+		badAs("T19a", "https on the clear port", abs("https://t1.lb.test/x"), 400, 421),
+		bad("T19b", "urn", abs("urn:t1.lb.test:x")),
+		bad("T19c", "scheme with a digit first", abs("1http://t1.lb.test/x")),
+		good("T20", "two slashes and a URL in the query", abs("//t2.lb.test/x?u=http://y")),
+		{id: "T21", what: "unknown Host with a body", in: raw("POST / HTTP/1.1", "Host: unknown.test", "Content-Length: 44") + S, want: noHost, skip: doubled},
+		{id: "T21a", what: "unknown Host with a chunked body", in: raw("POST / HTTP/1.1", "Host: unknown.test", "Transfer-Encoding: chunked") + "2c\r\n" + S + "\r\n0\r\n\r\n", want: noHost, skip: doubled},
+	}
+	for i, value := range []string{"t1.lb.test/x", "t1.lb.test?x", "t1.lb.test#x", "t1.lb.test\\x", "t1.lb.test\t.x", "t1.lb.test\xff",
+		"[::1", "[t1.lb.test]", "[::1]x", "::1", "http://t1.lb.test", "\"t1.lb.test\"", "t1.lb.test;x", "t1.lb.test<", "t1 .lb.test", "%zz.lb.test", "t1.lb.test%00"} {
+		rows = append(rows, row{id: fmt.Sprintf("T10-%c", 'a'+i), what: fmt.Sprintf("Host: %q", value), in: host(value), want: rej()})
+	}
+	return rows
+}
