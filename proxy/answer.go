@@ -141,7 +141,7 @@ func (x *exchange) pass(piece []byte) fault {
 	if f := x.flush(); f != noFault {
 		return f
 	}
-	if x.conn.write(x.set, piece) != nil {
+	if x.conn.write(x.set, piece, x.tick) != nil {
 		x.gone.Store(true)
 		return clientGone
 	}

@@ -60,7 +60,8 @@ func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 	u.Begin()
 	defer u.End()
 	if x.attempted = x.now.UnixNano(); x.attempts > 1 {
-		x.attempted = time.Now().UnixNano()
+		x.tick = time.Now()
+		x.attempted = x.tick.UnixNano()
 	}
 	for fresh := false; ; fresh = true {
 		if f := x.connect(e, fresh); f != noFault {
@@ -85,8 +86,10 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 	mc, err := e.Transport.(*pool).get(context.Background(), x.set.Timeouts.Connect, fresh)
 	if err == nil {
 		x.mc = mc
-		x.mcBuffer = x.server.buffer()
-		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = *x.mcBuffer, 0, 0, 0
+		if !mc.reused {
+			x.tick = time.Now()
+		}
+		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = x.mcbuf[:], 0, 0, 0
 		return noFault
 	}
 	if errors.Is(err, errOverloaded) || outOfResources(err) {
@@ -112,14 +115,13 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 		mc := x.mc
 		x.mc = nil
 		mc.in.buf = nil
-		x.server.giveBack(x.mcBuffer)
 		if reuse {
-			mc.keep(time.Now())
+			mc.keep(x.tick)
 		} else {
 			mc.discard()
 		}
 	}()
-	x.mc.writeWithin(x.set.Timeouts.ResponseIdle)
+	x.mc.writeWithin(x.set.Timeouts.ResponseIdle, x.tick)
 	n, err := x.mc.Write(x.up)
 	sent = n > 0 || err == nil || x.mc.pool.tls != nil // TLS counts nothing it could not send whole
 	if err != nil && n == 0 && !x.reqBody.done {

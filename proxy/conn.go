@@ -52,6 +52,7 @@ type clientConn struct {
 	parking    bool        // serve ends because it is idle, not over
 	idleTill   time.Time   // when the idle connection ends
 	served     int         // requests so far
+	tick       time.Time   // a recent reading of the clock
 	linger     bool        // bytes of the client may still be under way
 	readBy     time.Time   // read deadline in force
 	writeBy    time.Time   // write deadline in force
@@ -274,8 +275,12 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 	if c.server.lot == nil || c.in.unread() > 0 || wait <= 2*patience {
 		patience = wait
 	}
+	if c.served == 0 {
+		c.tick = time.Now()
+	}
 	if c.parking { // woken because there is something to read
 		c.parking = false
+		c.tick = time.Now()
 		wait, patience = max(time.Until(c.idleTill), time.Millisecond), wait
 	}
 	c.idle.Store(true)
@@ -283,7 +288,7 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 	if c.server.draining.Load() {
 		return false
 	}
-	c.readWithin(min(wait, patience))
+	c.readWithin(min(wait, patience), c.tick)
 	if c.server.draining.Load() { // its wake-up may have been overwritten
 		return false
 	}
@@ -305,16 +310,16 @@ func (c *clientConn) readUntil(t time.Time) {
 // readWithin sets the read deadline to about d from now, 0 for none. One that
 // is at most an eighth too early is left in force: setting it costs more than
 // most of what happens per request.
-func (c *clientConn) readWithin(d time.Duration) {
-	if t, ok := within(c.readBy, d); ok {
+func (c *clientConn) readWithin(d time.Duration, now time.Time) {
+	if t, ok := within(c.readBy, d, now); ok {
 		c.readUntil(t)
 	}
 }
 
 // write sends b to the client; a client that does not read for
 // timeouts.response_idle is given up.
-func (c *clientConn) write(set *settings, b []byte) error {
-	if t, ok := within(c.writeBy, set.Timeouts.ResponseIdle); ok {
+func (c *clientConn) write(set *settings, b []byte, now time.Time) error {
+	if t, ok := within(c.writeBy, set.Timeouts.ResponseIdle, now); ok {
 		c.writeBy = t
 		c.conn.SetWriteDeadline(t)
 	}
@@ -322,13 +327,12 @@ func (c *clientConn) write(set *settings, b []byte) error {
 	return err
 }
 
-// within returns the deadline for a wait of d and whether it must be set
+// within returns the deadline for a wait of d from now and whether it must be set
 // although current is in force.
-func within(current time.Time, d time.Duration) (time.Time, bool) {
+func within(current time.Time, d time.Duration, now time.Time) (time.Time, bool) {
 	if d <= 0 {
 		return time.Time{}, !current.IsZero()
 	}
-	now := time.Now()
 	if left := current.Sub(now); !current.IsZero() && left <= d && left >= d-d/8 {
 		return current, false
 	}

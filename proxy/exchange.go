@@ -14,6 +14,8 @@ type exchange struct {
 	server *Server
 	set    *settings
 	now    time.Time // when the head was complete: the one clock read of a plain request
+	tick   time.Time // a reading of the clock that is at most about watchAfter old
+	filled bool      // the member was read from since tick
 
 	req      requestHead
 	route    balancer.Request
@@ -27,11 +29,11 @@ type exchange struct {
 	small   []byte  // its own, with the head
 
 	mc       *memberConn
-	mcBuffer *[]byte
 	resp     responseHead
 	respBody body
 	out      []byte // bytes for the client, not yet written
-	outbuf   *[]byte
+	// Buffers that exist as long as the exchange, for out and for mc.
+	outbuf, mcbuf [bufferSize]byte
 
 	endpoint  *balancer.Endpoint // of the current attempt
 	tried     [attemptsMax]*balancer.Upstream
@@ -57,8 +59,8 @@ type exchange struct {
 func (x *exchange) begin(c *clientConn, set *settings) {
 	x.conn, x.server, x.set = c, c.server, set
 	x.now = time.Now()
-	x.outbuf = c.server.buffer()
-	x.out = (*x.outbuf)[:0]
+	x.tick, x.filled = x.now, false
+	x.out = x.outbuf[:0]
 	x.up = x.up[:0]
 	x.attempts, x.status, x.fault = 0, 0, noFault
 	x.began, x.close, x.whole, x.continued, x.early = false, false, false, false, false
@@ -70,7 +72,7 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 }
 
 func (x *exchange) end() {
-	x.server.giveBack(x.outbuf)
+	x.conn.tick = x.tick
 	if in := &x.conn.in; x.small != nil {
 		if in.unread() > len(x.small) {
 			x.small = make([]byte, in.unread())
@@ -80,7 +82,7 @@ func (x *exchange) end() {
 	}
 	x.server.giveBack(x.lent)
 	x.lent = nil
-	x.conn, x.set, x.outbuf, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil, nil
+	x.conn, x.set, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil
 	clear(x.tried[:])
 	x.decision.Host, x.decision.Cluster, x.decision.View = nil, nil, nil
 	if cap(x.up) > replayMax {

@@ -146,7 +146,7 @@ func appendChunk(b, piece []byte) []byte {
 func (x *exchange) startPump() {
 	if x.req.expects && !x.continued {
 		x.continued = true
-		if x.conn.write(x.set, []byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
+		if x.conn.write(x.set, []byte("HTTP/1.1 100 Continue\r\n\r\n"), x.tick) != nil {
 			x.gone.Store(true)
 		}
 	}
@@ -199,7 +199,7 @@ func (x *exchange) pump() fault {
 			if x.req.isChunked {
 				piece = appendChunk((*frame)[:0], piece)
 			}
-			x.mc.writeWithin(x.set.Timeouts.ResponseIdle)
+			x.mc.writeWithin(x.set.Timeouts.ResponseIdle, time.Now())
 			if _, err := x.mc.Write(piece); err != nil {
 				return noFault
 			}

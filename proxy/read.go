@@ -90,13 +90,18 @@ func (x *exchange) memberFault(err error) fault {
 // is watched meanwhile, so that work for a client that went away ends. While a
 // body still goes up, its own minimum rate is the limit, and by begins after.
 func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) error {
-	mc, now := x.mc, time.Now()
+	mc, now := x.mc, x.tick
+	if x.filled {
+		now = time.Now()
+	}
+	x.tick, x.filled = now, true
 	for x.pumping() {
 		mc.readUntil(now.Add(time.Second), now)
 		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		now = time.Now()
+		x.tick = now
 	}
 	if by.IsZero() {
 		*by = x.deadline(now, wait)
@@ -106,6 +111,8 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
+		now = time.Now()
+		x.tick = now
 		x.watch()
 	}
 	mc.readUntil(*by, now)
@@ -142,7 +149,7 @@ func (x *exchange) flush() fault {
 	if len(x.out) == 0 {
 		return noFault
 	}
-	err := x.conn.write(x.set, x.out)
+	err := x.conn.write(x.set, x.out, x.tick)
 	x.out = x.out[:0]
 	if err != nil {
 		x.gone.Store(true)

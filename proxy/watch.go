@@ -13,7 +13,7 @@ func (x *exchange) watch() {
 	go func() {
 		defer close(x.watched)
 		defer func() { x.server.recovered("client watch", recover()) }()
-		x.conn.readWithin(0)
+		x.conn.readUntil(time.Time{})
 		in := &x.conn.in
 		for in.unread() < headBuffer {
 			err := in.fill(len(in.buf) + headBuffer)
@@ -56,8 +56,8 @@ func (x *exchange) stopHelpers() {
 }
 
 // writeWithin bounds the next writes to the member, as clientConn.write does.
-func (mc *memberConn) writeWithin(d time.Duration) {
-	if t, ok := within(mc.writeBy, d); ok {
+func (mc *memberConn) writeWithin(d time.Duration, now time.Time) {
+	if t, ok := within(mc.writeBy, d, now); ok {
 		mc.writeBy = t
 		mc.SetWriteDeadline(t)
 	}
