@@ -111,6 +111,9 @@ func (x *exchange) streamAnswer() fault {
 			if f := x.flush(); f != noFault {
 				return f
 			}
+			if done, f := x.spliceAnswer(); done {
+				return f
+			}
 			var by time.Time
 			err := x.fillMember(bufferSize, x.set.Timeouts.ResponseIdle, &by)
 			if err != nil && f == framingEOF && clean(err) && !x.gone.Load() {

@@ -319,12 +319,16 @@ func (c *clientConn) readWithin(d time.Duration, now time.Time) {
 // write sends b to the client; a client that does not read for
 // timeouts.response_idle is given up.
 func (c *clientConn) write(set *settings, b []byte, now time.Time) error {
-	if t, ok := within(c.writeBy, set.Timeouts.ResponseIdle, now); ok {
+	c.writeWithin(set.Timeouts.ResponseIdle, now)
+	_, err := c.conn.Write(b)
+	return err
+}
+
+func (c *clientConn) writeWithin(d time.Duration, now time.Time) {
+	if t, ok := within(c.writeBy, d, now); ok {
 		c.writeBy = t
 		c.conn.SetWriteDeadline(t)
 	}
-	_, err := c.conn.Write(b)
-	return err
 }
 
 // within returns the deadline for a wait of d from now and whether it must be set

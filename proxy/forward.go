@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"errors"
+	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"time"
 
@@ -214,6 +217,10 @@ func (x *exchange) pump() fault {
 			}
 			x.pumpDone = true
 			return noFault
+		case x.canSpliceBody():
+			if err := x.spliceBody(started, counted); err != nil {
+				return x.uploadFault(err)
+			}
 		default:
 			x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
 			x.starved.Store(true)
@@ -225,6 +232,15 @@ func (x *exchange) pump() fault {
 		}
 	}
 	return noFault
+}
+
+// uploadFault tells who broke off a body that the kernel moves: a member that
+// takes no more may still answer, so that is no fault.
+func (x *exchange) uploadFault(err error) fault {
+	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF) && !x.conn.ended() {
+		return noFault
+	}
+	return x.clientFault(err)
 }
 
 // bodyDeadline is until when more of a body that began at started must come,
