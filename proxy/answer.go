@@ -183,11 +183,14 @@ func (x *exchange) uploaded() bool { return x.whole || !x.early && !x.pumping() 
 
 // finish ends an exchange whose answer went out whole.
 func (x *exchange) finish() (keep bool) {
-	if x.early || !x.reqBody.done {
-		x.conn.linger = true
+	if x.resp.status == 101 {
 		return false
 	}
-	return !x.close && x.resp.status != 101
+	keep = !x.early && x.reqBody.done && !x.close
+	// The client may have sent more: closed at once, its answer would be lost
+	// with the reset (RFC 9112, 9.6).
+	x.conn.linger = !keep
+	return keep
 }
 
 // refuse answers for Jetway itself.

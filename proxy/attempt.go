@@ -69,9 +69,10 @@ func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 		}
 		stale := x.mc.reused
 		f, sent = x.converse(u)
-		again := f == memberBroke && stale && !fresh && !x.began && !x.gone.Load() && x.pumped == nil &&
+		again := f == memberBroke && stale && !fresh && !x.resent && !x.began && !x.gone.Load() && x.pumped == nil &&
 			(!sent || x.whole && x.req.idempotent())
 		if again {
+			x.resent = true
 			continue
 		}
 		if x.pumpFault == noFault && (f == memberBroke || f == memberInvalid || f == responseTimeout) {

@@ -207,7 +207,11 @@ func (c *clientConn) next() bool {
 	x.end()
 	s.exchanges.Put(x)
 	c.served++
-	return keep && !s.draining.Load()
+	if keep && s.draining.Load() {
+		c.linger = true
+		return false
+	}
+	return keep
 }
 
 // readHead reads up to the end of a request's head and consumes it. nil

@@ -44,6 +44,7 @@ type exchange struct {
 	began     bool  // the final answer's head went out or is in out
 	close     bool  // the client's connection ends with this exchange
 	continued bool  // 100 (Continue) was sent
+	resent    bool  // a stale connection was replaced, once per request
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
@@ -63,7 +64,7 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.out = x.outbuf[:0]
 	x.up = x.up[:0]
 	x.attempts, x.status, x.fault = 0, 0, noFault
-	x.began, x.close, x.whole, x.continued, x.early = false, false, false, false, false
+	x.began, x.close, x.whole, x.continued, x.early, x.resent = false, false, false, false, false, false
 	x.pumped, x.pumpFault, x.pumpDone, x.settled, x.watched = nil, noFault, false, false, nil
 	x.stopping.Store(false)
 	x.gone.Store(false)

@@ -203,9 +203,14 @@ func (x *exchange) pump() fault {
 				piece = appendChunk((*frame)[:0], piece)
 			}
 			x.mc.writeWithin(x.set.Timeouts.ResponseIdle, time.Now())
+			if x.stopping.Load() { // its deadline may have been overwritten
+				return noFault
+			}
+			before := time.Now()
 			if _, err := x.mc.Write(piece); err != nil {
 				return noFault
 			}
+			started = started.Add(time.Since(before)) // the member's time is not the client's
 		case x.reqBody.bad:
 			return badChunk
 		case x.reqBody.done:
@@ -223,6 +228,9 @@ func (x *exchange) pump() fault {
 			}
 		default:
 			x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
+			if x.stopping.Load() { // its deadline may have been overwritten
+				return noFault
+			}
 			x.starved.Store(true)
 			err := x.conn.in.fill(bufferSize)
 			x.starved.Store(false)

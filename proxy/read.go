@@ -96,7 +96,7 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 	}
 	x.tick, x.filled = now, true
 	for x.pumping() {
-		mc.readUntil(now.Add(time.Second), now)
+		mc.readUntil(now.Add(watchAfter), now)
 		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -106,7 +106,7 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 	if by.IsZero() {
 		*by = x.deadline(now, wait)
 	}
-	if soon := now.Add(watchAfter); x.watched == nil && x.pumped == nil && (by.IsZero() || by.After(soon)) {
+	if soon := now.Add(watchAfter); x.watched == nil && (by.IsZero() || by.After(soon)) {
 		mc.readUntil(soon, now)
 		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err

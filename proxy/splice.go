@@ -39,9 +39,11 @@ func (b *body) moved(n int64) {
 
 // splice moves the rest of a body from src to dst. before sets the deadlines
 // of each step. A step that got somewhere until its deadline is progress.
-func (b *body) splice(dst, src *net.TCPConn, before func()) error {
+func (b *body) splice(dst, src *net.TCPConn, before func() error) error {
 	for !b.done {
-		before()
+		if err := before(); err != nil {
+			return err
+		}
 		step := io.LimitedReader{R: src, N: min(b.left, spliceStep)}
 		want := step.N
 		n, err := dst.ReadFrom(&step)
@@ -66,10 +68,11 @@ func (x *exchange) spliceAnswer() (done bool, f fault) {
 	if x.watched == nil && x.pumped == nil {
 		x.watch() // an end of the client shows while the member is waited for
 	}
-	err := x.respBody.splice(dst, src, func() {
+	err := x.respBody.splice(dst, src, func() error {
 		x.tick = time.Now()
 		x.mc.readUntil(x.deadline(x.tick, x.set.Timeouts.ResponseIdle), x.tick)
 		x.conn.writeWithin(x.set.Timeouts.ResponseIdle, x.tick)
+		return nil
 	})
 	if err == nil {
 		return true, noFault
@@ -85,9 +88,13 @@ func (x *exchange) spliceBody(started time.Time, counted int64) error {
 	dst, src := plain(x.mc.Conn), plain(x.conn.conn)
 	x.starved.Store(true)
 	defer x.starved.Store(false)
-	return x.reqBody.splice(dst, src, func() {
+	return x.reqBody.splice(dst, src, func() error {
 		x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
 		x.mc.writeWithin(x.set.Timeouts.ResponseIdle, time.Now())
+		if x.stopping.Load() { // its deadlines were overwritten
+			return os.ErrDeadlineExceeded
+		}
+		return nil
 	})
 }
 

@@ -10,12 +10,12 @@ import (
 // client sends meanwhile is its next request and stays in the input.
 func (x *exchange) watch() {
 	x.watched = make(chan struct{})
+	x.conn.readUntil(time.Time{}) // not in the goroutine: it would overwrite the deadline by which stopHelpers ends it
 	go func() {
 		defer close(x.watched)
 		defer func() { x.server.recovered("client watch", recover()) }()
-		x.conn.readUntil(time.Time{})
 		in := &x.conn.in
-		for in.unread() < headBuffer {
+		for !x.stopping.Load() && in.unread() < headBuffer {
 			err := in.fill(len(in.buf) + headBuffer)
 			if err == nil {
 				continue

@@ -354,8 +354,11 @@ func (c *MemberConn) EchoTunnel(prefix string) {
 	c.Close()
 }
 
-// Reset closes a TCP connection with RST.
+// Reset closes a TCP connection with RST, also one below TLS.
 func Reset(conn net.Conn) {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = over.NetConn()
+	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}

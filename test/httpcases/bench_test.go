@@ -20,9 +20,10 @@ type bench struct {
 	name    string // jetway, haproxy, nginx
 	addr    string
 	port    int
+	secure  bool // the client's side is TLS
 	process *harness.Process
 	members map[string]*harness.Member
-	// dial opens a client connection; the hook for a TLS form.
+	// dial opens a client connection.
 	dial func() (*harness.Client, error)
 
 	nonce   atomic.Int64
@@ -57,11 +58,14 @@ func tightTotal(total string) limits {
 func startBench(t *testing.T, l limits) *bench {
 	t.Helper()
 	b := newBench(t, "jetway")
-	adminPort := harness.FreePort(t)
-	j := harness.Start(t, b.jetwayConfig(t, adminPort, l),
-		harness.WithFile("tenants.csv", "name,id\nt1,1\nt2,2\n"))
-	b.process = j.Process
+	b.start(t, l)
 	return b
+}
+
+func (b *bench) start(t *testing.T, l limits, opts ...harness.Option) {
+	t.Helper()
+	opts = append(opts, harness.WithFile("tenants.csv", "name,id\nt1,1\nt2,2\n"))
+	b.process = harness.Start(t, b.jetwayConfig(t, harness.FreePort(t), l), opts...).Process
 }
 
 func newBench(t *testing.T, name string) *bench {
@@ -80,12 +84,12 @@ func (b *bench) jetwayConfig(t *testing.T, adminPort int, l limits) string {
 	fmt.Fprintf(&c, `loadbalancer:
   name: lb1
   listeners:
-    - {name: http, address: "%s"}
+    - {name: http, address: "%s"%s}
   admin: {address: "%s"}
   timeouts: {header: %s, body_min_rate: 512B, idle: %s, connect: 1s, response_header: %s, response_idle: %s, total: %s, upgrade_idle: %s, drain: 2s}
 membership:
   static:
-`, b.addr, harness.Loopback(adminPort), l.header, l.idle, l.responseHeader, l.responseIdle, l.total, l.upgradeIdle)
+`, b.addr, b.listenerTLS(), harness.Loopback(adminPort), l.header, l.idle, l.responseHeader, l.responseIdle, l.total, l.upgradeIdle)
 	for _, name := range memberNames() {
 		domain := name + ".domain"
 		if strings.HasPrefix(name, "p") {
@@ -98,6 +102,7 @@ membership:
   identify: [{path: "**/t/{tenant}/"}, {query: tenantDomain}]
   directory: {file: tenants.csv}
 services:
+  defaults: {member_scheme: http}
   t1:
     hosts: [t1.lb.test]
     domains:

@@ -7,11 +7,13 @@ import (
 )
 
 // TestCases runs every row in every form that it has.
-func TestCases(t *testing.T) {
-	for _, g := range groups() {
+func TestCases(t *testing.T) { runGroups(t, groups(), startBench) }
+
+func runGroups(t *testing.T, groups []group, start func(*testing.T, limits) *bench) {
+	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
-			b := startBench(t, roomy())
+			b := start(t, roomy())
 			for i := range g.rows {
 				if !g.rows[i].slow {
 					t.Run(g.rows[i].id, func(t *testing.T) { b.runForms(t, &g.rows[i]) })
@@ -23,13 +25,15 @@ func TestCases(t *testing.T) {
 
 // TestSlowCases runs the rows that must wait for a deadline, all at once and
 // each on a bench of its own.
-func TestSlowCases(t *testing.T) {
+func TestSlowCases(t *testing.T) { runSlow(t, groups(), startBench) }
+
+func runSlow(t *testing.T, groups []group, start func(*testing.T, limits) *bench) {
 	if testing.Short() {
 		t.Skip("rows that wait for deadlines")
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, g := range groups() {
+	for _, g := range groups {
 		for i := range g.rows {
 			r := &g.rows[i]
 			if !r.slow {
@@ -37,7 +41,7 @@ func TestSlowCases(t *testing.T) {
 			}
 			wg.Go(func() {
 				t.Run(g.name+"/"+r.id, func(t *testing.T) {
-					startBench(t, tightTotal(cmp.Or(r.total, "0s"))).runForms(t, r)
+					start(t, tightTotal(cmp.Or(r.total, "0s"))).runForms(t, r)
 				})
 			})
 		}

@@ -239,7 +239,7 @@ func (b *bench) checkAdded(r *harness.Request) error {
 		return fmt.Errorf("%s got %d Host fields", r.Member, len(host))
 	}
 	for name, want := range map[string]string{
-		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http",
+		"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": b.scheme(),
 		"X-Forwarded-Host": host[0], "X-Forwarded-Port": fmt.Sprint(b.port),
 	} {
 		if got := harness.Values(r.Fields, name); len(got) != 1 || got[0] != want {
