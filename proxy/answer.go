@@ -89,7 +89,7 @@ func (x *exchange) streamAnswer() fault {
 	x.respBody.start(&x.mc.in, f, x.resp.length)
 	x.mc.in.floor = 0 // the head is copied before anything is read over it
 	limit := x.set.Limits.RequestsPerConnection
-	x.close = x.server.draining.Load() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
+	x.close = x.conn.draining() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
 		x.req.http10 && (f == framingChunked || f == framingEOF)
 	x.status = x.resp.status
 	x.began = true
@@ -144,7 +144,7 @@ func (x *exchange) pass(piece []byte) fault {
 	if f := x.flush(); f != noFault {
 		return f
 	}
-	if x.conn.write(x.set, piece, x.tick) != nil {
+	if x.send(piece) != nil {
 		x.gone.Store(true)
 		return clientGone
 	}
@@ -195,12 +195,13 @@ func (x *exchange) finish() (keep bool) {
 
 // refuse answers for Jetway itself.
 func (x *exchange) refuse(f fault) (keep bool) {
-	x.fault, x.status = f, f.status()
+	x.fault, x.status, x.tick = f, f.status(), time.Now()
 	x.server.stats.faults[f].Add(1)
 	for !f.closes() && x.reqBody.take(bufferSize) != nil {
 		// what is there of a body is not looked at
 	}
-	keep = !f.closes() && x.reqBody.done && x.pumped == nil && x.req.keepAlive() && !x.server.draining.Load()
+	limit := x.set.Limits.RequestsPerConnection
+	keep = !f.closes() && (limit == 0 || x.conn.served+1 < limit) && x.reqBody.done && x.pumped == nil && x.req.keepAlive() && !x.conn.draining()
 	if !keep {
 		x.conn.linger = true
 	}

@@ -122,7 +122,7 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 			mc.discard()
 		}
 	}()
-	x.mc.writeWithin(x.set.Timeouts.ResponseIdle, x.tick)
+	x.mc.writeWithin(x.writeWait(), x.tick)
 	n, err := x.mc.Write(x.up)
 	sent = n > 0 || err == nil || x.mc.pool.tls != nil // TLS counts nothing it could not send whole
 	if err != nil && n == 0 && !x.reqBody.done {

@@ -96,6 +96,9 @@ func (c *clientConn) serve() {
 	}
 }
 
+// draining reports whether the connection ends after the request at hand.
+func (c *clientConn) draining() bool { return c.server.draining.Load() || c.listener.gone.Load() }
+
 // returnHead gives the read buffer back; nothing may be unread in it.
 func (c *clientConn) returnHead() {
 	if c.heads != nil {
@@ -119,10 +122,10 @@ func (c *clientConn) open() bool {
 	if wait := set.Timeouts.Header; wait > 0 {
 		c.socket.SetDeadline(time.Now().Add(wait))
 	}
-	early := c.socket
-	if c.listener.state.Load().ProxyProtocol {
+	st, early := c.listener.state.Load(), c.socket
+	if st.ProxyProtocol {
 		var err error
-		if early, err = c.readProxyHeader(); err != nil {
+		if early, err = c.readProxyHeader(st); err != nil {
 			s.stats.handshakeErrors.Add(1)
 			return false
 		}
@@ -134,12 +137,11 @@ func (c *clientConn) open() bool {
 	}
 	c.ip = c.addr.String()
 	c.conn = early
-	return c.handshake()
+	return c.handshake(st)
 }
 
 // handshake completes TLS on listeners that have it.
-func (c *clientConn) handshake() bool {
-	st := c.listener.state.Load()
+func (c *clientConn) handshake(st *listenerState) bool {
 	if st.tls != nil {
 		tc := tls.Server(c.conn, st.tls)
 		if err := tc.Handshake(); err != nil {
@@ -155,8 +157,11 @@ func (c *clientConn) handshake() bool {
 
 // readProxyHeader reads the PROXY protocol header and takes the client's
 // address from it. The connection returned gives what was read ahead first.
-func (c *clientConn) readProxyHeader() (net.Conn, error) {
+func (c *clientConn) readProxyHeader(st *listenerState) (net.Conn, error) {
 	r := bufio.NewReaderSize(c.socket, headBuffer)
+	if err := awaitProxyLine(r); err != nil {
+		return nil, err
+	}
 	header, err := proxyproto.Read(r)
 	if err != nil {
 		return nil, err
@@ -168,12 +173,30 @@ func (c *clientConn) readProxyHeader() (net.Conn, error) {
 	if _, err := io.ReadFull(r, ahead); err != nil {
 		return nil, err
 	}
-	if c.listener.state.Load().tls == nil {
+	if st.tls == nil {
 		c.in.buf = make([]byte, max(headBuffer, len(ahead)))
 		c.in.w = copy(c.in.buf, ahead)
 		return c.socket, nil
 	}
 	return &aheadConn{c.socket, ahead}, nil
+}
+
+// proxyLineMax is the longest header of version 1 (PROXY protocol, 2.1).
+const proxyLineMax = 107
+
+// awaitProxyLine reads until the line of a version 1 header is whole: the
+// library wants it in one piece, but senders may split it.
+func awaitProxyLine(r *bufio.Reader) error {
+	for n := 1; n <= proxyLineMax; n++ {
+		b, err := r.Peek(n)
+		if err != nil {
+			return err
+		}
+		if b[0] != 'P' || b[n-1] == '\n' {
+			return nil
+		}
+	}
+	return nil
 }
 
 // aheadConn gives bytes that were read ahead before what its connection gives.
@@ -207,7 +230,7 @@ func (c *clientConn) next() bool {
 	x.end()
 	s.exchanges.Put(x)
 	c.served++
-	if keep && s.draining.Load() {
+	if keep && c.draining() {
 		c.linger = true
 		return false
 	}
@@ -262,7 +285,7 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 			c.readUntil(headBy)
 		}
 		if err := in.fill(limit + bufferSize); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && !c.server.draining.Load() {
+			if errors.Is(err, os.ErrDeadlineExceeded) && !c.draining() {
 				return nil, headTimeout
 			}
 			return nil, noFault
@@ -289,15 +312,15 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 	}
 	c.idle.Store(true)
 	defer c.idle.Store(false)
-	if c.server.draining.Load() {
+	if c.draining() {
 		return false
 	}
 	c.readWithin(min(wait, patience), c.tick)
-	if c.server.draining.Load() { // its wake-up may have been overwritten
+	if c.draining() { // its wake-up may have been overwritten
 		return false
 	}
 	err := c.in.fill(set.Limits.HeaderBytes + bufferSize)
-	if patience < wait && errors.Is(err, os.ErrDeadlineExceeded) && !c.server.draining.Load() {
+	if patience < wait && errors.Is(err, os.ErrDeadlineExceeded) && !c.draining() {
 		c.parking, c.idleTill = true, time.Now().Add(wait-patience)
 	}
 	return err == nil
@@ -320,14 +343,8 @@ func (c *clientConn) readWithin(d time.Duration, now time.Time) {
 	}
 }
 
-// write sends b to the client; a client that does not read for
-// timeouts.response_idle is given up.
-func (c *clientConn) write(set *settings, b []byte, now time.Time) error {
-	c.writeWithin(set.Timeouts.ResponseIdle, now)
-	_, err := c.conn.Write(b)
-	return err
-}
-
+// writeWithin bounds the next writes to the client; one that does not read for
+// so long is given up.
 func (c *clientConn) writeWithin(d time.Duration, now time.Time) {
 	if t, ok := within(c.writeBy, d, now); ok {
 		c.writeBy = t

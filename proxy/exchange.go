@@ -115,12 +115,16 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	defer func() { cluster.End(x.status) }()
 	x.buildRequest()
 	x.bufferBody()
+	if x.req.upgrade {
+		defer x.server.stats.upgrades.Add(-1)
+		x.server.stats.upgrades.Add(1)
+	}
 	switch limit := x.set.Limits.Upgrades; {
 	case x.reqBody.bad:
 		return x.refuse(badChunk)
 	case x.overLimit():
 		return x.refuse(bodyTooLarge)
-	case x.req.upgrade && limit > 0 && x.server.stats.tunnels.Load() >= int64(limit):
+	case x.req.upgrade && limit > 0 && x.server.stats.upgrades.Load() > int64(limit):
 		return x.refuse(tooManyUpgrades)
 	}
 	f = x.attemptAll(table)

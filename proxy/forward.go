@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"errors"
-	"io"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"time"
 
@@ -149,7 +146,7 @@ func appendChunk(b, piece []byte) []byte {
 func (x *exchange) startPump() {
 	if x.req.expects && !x.continued {
 		x.continued = true
-		if x.conn.write(x.set, []byte("HTTP/1.1 100 Continue\r\n\r\n"), x.tick) != nil {
+		if x.send([]byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
 			x.gone.Store(true)
 		}
 	}
@@ -202,15 +199,15 @@ func (x *exchange) pump() fault {
 			if x.req.isChunked {
 				piece = appendChunk((*frame)[:0], piece)
 			}
-			x.mc.writeWithin(x.set.Timeouts.ResponseIdle, time.Now())
+			now := time.Now()
+			x.mc.writeWithin(x.left(x.set.Timeouts.ResponseIdle, now), now)
 			if x.stopping.Load() { // its deadline may have been overwritten
 				return noFault
 			}
-			before := time.Now()
 			if _, err := x.mc.Write(piece); err != nil {
 				return noFault
 			}
-			started = started.Add(time.Since(before)) // the member's time is not the client's
+			started = started.Add(time.Since(now)) // the member's time is not the client's
 		case x.reqBody.bad:
 			return badChunk
 		case x.reqBody.done:
@@ -222,10 +219,6 @@ func (x *exchange) pump() fault {
 			}
 			x.pumpDone = true
 			return noFault
-		case x.canSpliceBody():
-			if err := x.spliceBody(started, counted); err != nil {
-				return x.uploadFault(err)
-			}
 		default:
 			x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
 			if x.stopping.Load() { // its deadline may have been overwritten
@@ -240,15 +233,6 @@ func (x *exchange) pump() fault {
 		}
 	}
 	return noFault
-}
-
-// uploadFault tells who broke off a body that the kernel moves: a member that
-// takes no more may still answer, so that is no fault.
-func (x *exchange) uploadFault(err error) fault {
-	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF) && !x.conn.ended() {
-		return noFault
-	}
-	return x.clientFault(err)
 }
 
 // bodyDeadline is until when more of a body that began at started must come,

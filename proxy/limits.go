@@ -87,23 +87,26 @@ func (cs *connSet) len() int {
 	return len(cs.conns)
 }
 
-// endIdle wakes the connections that wait for a request; they end themselves.
-func (cs *connSet) endIdle() {
+// endIdle wakes the connections of which a request is waited for; they end
+// themselves.
+func (cs *connSet) endIdle(which func(*clientConn) bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c := range cs.conns {
-		if c.idle.Load() {
+		if c.idle.Load() && which(c) {
 			c.socket.SetReadDeadline(time.Unix(1, 0))
 		}
 	}
 }
 
-// closeAll cuts everything off.
-func (cs *connSet) closeAll() {
+// closeIf cuts connections off.
+func (cs *connSet) closeIf(which func(*clientConn) bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c := range cs.conns {
-		c.socket.Close()
+		if which(c) {
+			c.socket.Close()
+		}
 	}
 }
 

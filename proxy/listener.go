@@ -18,6 +18,7 @@ import (
 type listener struct {
 	state  atomic.Pointer[listenerState]
 	socket net.Listener
+	gone   atomic.Bool // no longer configured: its connections end after their request
 }
 
 // listenerState is a listener's configuration ready for use.
@@ -65,7 +66,11 @@ func newListenerState(lc ListenerConfig, before *listenerState, log zerolog.Logg
 	if st.certs, err = newCertStore(lc.Name, lc.TLS.Certificates, old, log); err != nil {
 		return nil, err
 	}
-	st.tls, err = newServerTLS(&lc, st.certs)
+	var base *tls.Config
+	if before != nil && before.tls != nil && before.TLS.TicketKeyFile == "" {
+		base = before.tls
+	}
+	st.tls, err = newServerTLS(&lc, st.certs, base)
 	return st, err
 }
 

@@ -163,6 +163,24 @@ func (l *lot) expire(now time.Time) {
 	}
 }
 
+// wakeIf gives some connections their goroutine back.
+func (l *lot) wakeIf(which func(*clientConn) bool) {
+	if l == nil {
+		return
+	}
+	var some []*clientConn
+	l.mu.Lock()
+	for number, c := range l.parked {
+		if which(c) {
+			some = append(some, l.takeLocked(number))
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range some {
+		l.resume(c)
+	}
+}
+
 // close wakes everybody and takes nobody in any more.
 func (l *lot) close() {
 	l.mu.Lock()

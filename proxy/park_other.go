@@ -15,3 +15,5 @@ func newLot(func(*clientConn)) *lot { return nil }
 func (*lot) park(*clientConn, time.Time) bool { return false }
 
 func (*lot) run(ctx context.Context) { <-ctx.Done() }
+
+func (*lot) wakeIf(func(*clientConn) bool) {}

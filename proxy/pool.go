@@ -51,20 +51,37 @@ func NewPools() *Pools {
 	return &Pools{limit: int64(members), all: map[*pool]struct{}{}}
 }
 
-// admit counts a connection in; false: there are too many, although idle ones
-// were ended to make room.
-func (ps *Pools) admit() bool {
-	if ps.open.Add(1) <= ps.limit {
-		return true
+// admit counts a connection in. Where there are too many, idle ones are ended
+// to make room, and it waits for others to end, at most until ctx does.
+func (ps *Pools) admit(ctx context.Context) bool {
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		if ps.take() {
+			return true
+		}
+		for _, p := range ps.list() {
+			p.trim()
+		}
+		if ps.take() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
 	}
-	for _, p := range ps.list() {
-		p.trim()
+}
+
+func (ps *Pools) take() bool {
+	for {
+		n := ps.open.Load()
+		if n >= ps.limit {
+			return false
+		}
+		if ps.open.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	if ps.open.Load() <= ps.limit {
-		return true
-	}
-	ps.open.Add(-1)
-	return false
 }
 
 func (ps *Pools) list() []*pool {
@@ -207,12 +224,12 @@ func (p *pool) granted(ctx context.Context, mc *memberConn, timeout time.Duratio
 
 // dial makes a connection; p.open counts it already.
 func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, error) {
-	if !p.pools.admit() {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if !p.pools.admit(ctx) {
 		p.releasePlace()
 		return nil, errOverloaded
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	d := net.Dialer{KeepAlive: 15 * time.Second}
 	conn, err := d.DialContext(ctx, "tcp", p.address)
 	if err != nil {

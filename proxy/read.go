@@ -144,12 +144,33 @@ func (x *exchange) deadline(now time.Time, wait time.Duration) (by time.Time) {
 	return by
 }
 
+// left bounds a wait that begins now by what is left for the whole request;
+// Jetway's own answer has its own time.
+func (x *exchange) left(wait time.Duration, now time.Time) time.Duration {
+	if total := x.set.Timeouts.Total; total > 0 && x.fault == noFault {
+		if left := max(x.now.Add(total).Sub(now), time.Millisecond); wait == 0 || left < wait {
+			return left
+		}
+	}
+	return wait
+}
+
+// writeWait is how long the client may take to accept what is written.
+func (x *exchange) writeWait() time.Duration { return x.left(x.set.Timeouts.ResponseIdle, x.tick) }
+
+// send writes b to the client.
+func (x *exchange) send(b []byte) error {
+	x.conn.writeWithin(x.writeWait(), x.tick)
+	_, err := x.conn.conn.Write(b)
+	return err
+}
+
 // flush writes what is collected for the client.
 func (x *exchange) flush() fault {
 	if len(x.out) == 0 {
 		return noFault
 	}
-	err := x.conn.write(x.set, x.out, x.tick)
+	err := x.send(x.out)
 	x.out = x.out[:0]
 	if err != nil {
 		x.gone.Store(true)

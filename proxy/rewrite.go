@@ -58,7 +58,7 @@ func (x *exchange) ownReference(ref []byte) (rest []byte, own bool) {
 	}
 	host, port := splitPort(authority)
 	m := x.endpoint.Upstream.Member()
-	if same(host, m.Host) || len(host) > 2 && host[0] == '[' && same(host[1:len(host)-1], m.Host) {
+	if member := []byte(m.Host); sameFold(host, member) || len(host) > 2 && host[0] == '[' && sameFold(host[1:len(host)-1], member) {
 		return rest, port == "" || port == x.endpoint.Port() || port == decimal(m.HTTP) || port == decimal(m.HTTPS)
 	}
 	if !sameFold(bytes.TrimSuffix(host, []byte(".")), x.req.host) {
@@ -69,7 +69,7 @@ func (x *exchange) ownReference(ref []byte) (rest []byte, own bool) {
 	case port == x.endpoint.Port(), port == decimal(m.HTTP), port == decimal(m.HTTPS):
 		return rest, port != "0"
 	case port == clientPort:
-		return rest, secure != x.conn.tls // only the scheme is the member's
+		return rest, secure == x.endpoint.TLS && secure != x.conn.tls // only the scheme is the member's
 	}
 	return nil, false
 }
@@ -94,7 +94,7 @@ func (x *exchange) appendCookie(b []byte, fl *field) []byte {
 	for i, part := range bytes.Split(fl.value, []byte(";")) {
 		name, value, _ := bytes.Cut(trim(part), []byte("="))
 		if i > 0 && same(trim(name), "domain") &&
-			same(bytes.TrimPrefix(trim(value), []byte(".")), x.endpoint.Upstream.Member().Host) {
+			sameFold(bytes.TrimPrefix(trim(value), []byte(".")), []byte(x.endpoint.Upstream.Member().Host)) {
 			continue
 		}
 		secure = secure || i > 0 && same(trim(name), "secure")

@@ -145,7 +145,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	loops.Wait()
-	s.conns.endIdle()
+	s.conns.endIdle(everyone)
 	ended := make(chan struct{})
 	go func() {
 		s.clients.Wait()
@@ -159,7 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-timer.C:
 	}
 	cut := s.InFlight()
-	s.conns.closeAll()
+	s.conns.closeIf(everyone)
 	<-ended
 	if cut > 0 {
 		return fmt.Errorf("cannot finish %d requests: %w", cut, ErrDrainTimeout)
@@ -227,7 +227,7 @@ func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
 		}
 		for _, old := range s.listeners {
 			if !contains(next, old) {
-				old.close()
+				s.retire(old, cfg.Timeouts.Drain)
 			}
 		}
 		s.listeners = next
@@ -239,6 +239,19 @@ func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
 	}
 	return commit, undo, nil
 }
+
+// retire ends a listener: idle connections at once, the others after their
+// request, what is left after the drain time.
+func (s *Server) retire(l *listener, drain time.Duration) {
+	l.gone.Store(true)
+	l.close()
+	of := func(c *clientConn) bool { return c.listener == l }
+	s.lot.wakeIf(of)
+	s.conns.endIdle(of)
+	time.AfterFunc(drain, func() { s.conns.closeIf(of) })
+}
+
+func everyone(*clientConn) bool { return true }
 
 func (s *Server) listenerOn(address string) *listener {
 	for _, l := range s.listeners {

@@ -39,11 +39,9 @@ func (b *body) moved(n int64) {
 
 // splice moves the rest of a body from src to dst. before sets the deadlines
 // of each step. A step that got somewhere until its deadline is progress.
-func (b *body) splice(dst, src *net.TCPConn, before func() error) error {
+func (b *body) splice(dst, src *net.TCPConn, before func()) error {
 	for !b.done {
-		if err := before(); err != nil {
-			return err
-		}
+		before()
 		step := io.LimitedReader{R: src, N: min(b.left, spliceStep)}
 		want := step.N
 		n, err := dst.ReadFrom(&step)
@@ -68,11 +66,10 @@ func (x *exchange) spliceAnswer() (done bool, f fault) {
 	if x.watched == nil && x.pumped == nil {
 		x.watch() // an end of the client shows while the member is waited for
 	}
-	err := x.respBody.splice(dst, src, func() error {
+	err := x.respBody.splice(dst, src, func() {
 		x.tick = time.Now()
 		x.mc.readUntil(x.deadline(x.tick, x.set.Timeouts.ResponseIdle), x.tick)
-		x.conn.writeWithin(x.set.Timeouts.ResponseIdle, x.tick)
-		return nil
+		x.conn.writeWithin(x.writeWait(), x.tick)
 	})
 	if err == nil {
 		return true, noFault
@@ -81,21 +78,6 @@ func (x *exchange) spliceAnswer() (done bool, f fault) {
 		x.gone.Store(true)
 	}
 	return true, x.memberFault(err)
-}
-
-// spliceBody moves the rest of the request's body to the member.
-func (x *exchange) spliceBody(started time.Time, counted int64) error {
-	dst, src := plain(x.mc.Conn), plain(x.conn.conn)
-	x.starved.Store(true)
-	defer x.starved.Store(false)
-	return x.reqBody.splice(dst, src, func() error {
-		x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
-		x.mc.writeWithin(x.set.Timeouts.ResponseIdle, time.Now())
-		if x.stopping.Load() { // its deadlines were overwritten
-			return os.ErrDeadlineExceeded
-		}
-		return nil
-	})
 }
 
 // ended reports whether the client's end of the connection is closed. An error
@@ -107,9 +89,4 @@ func (c *clientConn) ended() (yes bool) {
 		}
 	}
 	return false
-}
-
-// canSpliceBody reports whether spliceBody may be used now.
-func (x *exchange) canSpliceBody() bool {
-	return x.reqBody.spliceable() && plain(x.mc.Conn) != nil && plain(x.conn.conn) != nil
 }

@@ -11,6 +11,7 @@ import (
 type stats struct {
 	inFlight        atomic.Int64
 	tunnels         atomic.Int64
+	upgrades        atomic.Int64 // tunnels, and requests that ask for one
 	accepted        atomic.Uint64
 	acceptErrors    atomic.Uint64
 	handshakeErrors atomic.Uint64

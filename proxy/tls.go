@@ -119,9 +119,19 @@ func (cs *certStore) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 	return cs.pairs[0].pair, nil
 }
 
-// newServerTLS builds the server side of TLS of a listener.
-func newServerTLS(lc *ListenerConfig, certs *certStore) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: certs.choose}
+// newServerTLS builds the server side of TLS of a listener. The keys of session
+// tickets that the process makes itself are taken over from base, nil for none.
+func newServerTLS(lc *ListenerConfig, certs *certStore, base *tls.Config) (*tls.Config, error) {
+	c := &tls.Config{}
+	if base != nil {
+		c = base.Clone()
+	}
+	c.MinVersion, c.NextProtos, c.GetCertificate = tls.VersionTLS12, []string{"http/1.1"}, certs.choose
+	c.CipherSuites = []uint16{ // of TLS 1.2: forward secrecy and AEAD only
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}
+	c.ClientCAs, c.ClientAuth = nil, tls.NoClientCert
 	if lc.TLS.ClientCAFile != "" {
 		pem, err := os.ReadFile(lc.TLS.ClientCAFile)
 		if err != nil {

@@ -107,7 +107,7 @@ func TestRewrite(t *testing.T) {
 	loc("a.test", "http://10.0.0.21:1/x", "http://10.0.0.21:1/x") // something else on that host
 	loc("a.test:8280", "http://a.test:9763/x", "http://a.test:8280/x")
 	loc("a.test:8280", "http://A.test:9763", "http://a.test:8280")
-	loc("a.test", "https://a.test/x", "http://a.test/x")
+	loc("a.test", "https://a.test/x", "https://a.test/x") // the application wants https: the member is not
 	loc("a.test", "http://a.test/x", "http://a.test/x")
 	loc("a.test", "//10.0.0.21:9763/x", "http://a.test/x")
 	loc("a.test", "http://other.test/x", "http://other.test/x")

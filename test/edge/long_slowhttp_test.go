@@ -1,0 +1,110 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"jetway/test/harness"
+)
+
+// overTLS completes the client's side of a handshake.
+func overTLS(conn net.Conn, cfg *tls.Config) (net.Conn, error) {
+	c := tls.Client(conn, cfg)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return c, c.HandshakeContext(ctx)
+}
+
+// TestLongSlowHTTP attacks with slowhttptest and 4,000 connections, in each of
+// its modes, with the default time-outs. A normal client beside it hardly
+// notices.
+func TestLongSlowHTTP(t *testing.T) {
+	onlyLong(t)
+	tool := harness.RequireTool(t, "slowhttptest")
+	s, j, m := edge(t, func(c *harness.MemberConn, r *harness.Request) {
+		if !strings.HasPrefix(r.Line, "GET /big ") {
+			harness.Echo(c, r)
+			return
+		}
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			tcp.SetWriteBuffer(64 << 10) // what waits here is memory of the member's machine, not of Jetway's
+		}
+		c.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 8<<20))
+		io.CopyN(c, zeros{}, 8<<20)
+	}, func(s *site) {
+		s.services = "  slow:\n    hosts: [\"127.0.0.1\"]\n    domains: {slow: {}}\n"
+		s.static = fmt.Sprintf("    - {id: slow, domain: slow, host: 127.0.0.1, http: %d}\n", s.member)
+	})
+	attack := func(name string, args ...string) {
+		t.Run(name, func(t *testing.T) { besideAttack(t, s, j, append([]string{tool}, args...)) })
+		m.Take()
+	}
+	url := "http://" + s.addr() + "/"
+	attack("headers", "-H", "-i", "5", "-x", "24", "-u", url)
+	attack("body", "-B", "-i", "5", "-s", "8192", "-x", "10", "-t", "POST", "-u", url)
+	attack("read", "-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-u", url+"big")
+}
+
+// besideAttack measures a normal client before, during and after an attack.
+func besideAttack(t *testing.T, s *site, j *harness.Jetway, args []string) {
+	l := startLoad(t, s.addr(), get("/"), 8, 4*time.Millisecond)
+	time.Sleep(10 * time.Second) // measures what is normal
+	before, beginning := l.p99(), l.done.Load()
+	args = append(args, "-c", "4000", "-r", "1000", "-l", "30")
+	var out bytes.Buffer
+	// In life the attacker has a machine of his own: here he takes the CPU last.
+	cmd := exec.Command("nice", append([]string{"-n", "19"}, args...)...)
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(6 * time.Second) // until all connections are made: that is the attacker's own load
+	ramp := l.p99()
+	sockets, _ := os.ReadFile("/proc/net/sockstat")
+	t.Logf("kernel buffers of all sockets here: %s", strings.Join(strings.Fields(string(sockets)), " "))
+	cmd.Wait() // its status tells whether the service was down
+	under, done := l.p99(), l.done.Load()-beginning
+	page, took := adminGet(harness.Loopback(s.admin), "/metrics")
+	eventually(t, 60*time.Second, "the attack is over", func() bool { return metricOf(metrics(s), "jetway_open_connections") == "8" })
+	l.p99()
+	time.Sleep(10 * time.Second) // and normal again
+	after := l.p99()
+	t.Logf("%d requests beside it, %d failed (%v), p99 %v before, %v while connecting, %v under attack, %v after; %s connections, RSS %d MiB, admin %v; %s",
+		done, l.failed.Load(), l.first.Load(), before, ramp, under, after, metricOf(page, "jetway_open_connections"), j.RSS()>>20, took, summary(out.String()))
+	if l.failed.Load()*1000 > done {
+		t.Errorf("less than 99.9 %% of the requests succeeded")
+	}
+	if normal := max(before, after); under > 2*normal {
+		t.Errorf("p99 %v, want at most twice %v", under, normal)
+	}
+	l.cancel()
+	l.wg.Wait()
+}
+
+func metrics(s *site) string {
+	page, _ := adminGet(harness.Loopback(s.admin), "/metrics")
+	return page
+}
+
+// summary is the last picture that slowhttptest draws, in one line.
+func summary(out string) string {
+	colours := regexp.MustCompile("\x1b\\[[0-9;]*m")
+	var parts []string
+	for _, key := range []string{"initializing:", "pending:", "connected:", "error:", "closed:", "service available:"} {
+		if i := strings.LastIndex(out, key); i >= 0 {
+			line, _, _ := strings.Cut(out[i:], "\n")
+			parts = append(parts, strings.Join(strings.Fields(colours.ReplaceAllString(line, "")), " "))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
