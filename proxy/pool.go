@@ -218,6 +218,10 @@ func (p *pool) granted(ctx context.Context, mc *memberConn, timeout time.Duratio
 	if mc == nil {
 		return p.dial(ctx, timeout)
 	}
+	if !mc.quiet() {
+		mc.discard()
+		return p.get(ctx, timeout, true)
+	}
 	mc.reused = true
 	return mc, nil
 }

@@ -36,7 +36,7 @@ finish() {
 # all of them are there already nothing is asked of a registry.
 install_tools() {
   local missing=() tool
-  for tool in serf haproxy nginx curl; do
+  for tool in serf haproxy nginx caddy curl openssl slowhttptest; do
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
   done
   [ ${#missing[@]} -eq 0 ] && return 0

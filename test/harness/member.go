@@ -263,7 +263,9 @@ func (r *Request) ReadBody() error {
 	if r.read {
 		return r.Err
 	}
+	r.c.m.mu.Lock()
 	r.read = true
+	r.c.m.mu.Unlock()
 	keep := func(p []byte) {
 		r.c.m.mu.Lock()
 		defer r.c.m.mu.Unlock()
