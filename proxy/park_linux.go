@@ -19,10 +19,16 @@ type lot struct {
 
 	mu     sync.Mutex // guards all below
 	parked map[uint64]*clientConn
-	queue  []ticket // in order of parking; those that left are skipped
+	// queues hold who waits how long, new connections and used ones apart: in
+	// each all wait equally long, so the first is the next whose time is up.
+	// Those that left are skipped.
+	queues [2][]ticket
 	last   uint64
 	closed bool
 }
+
+// tickMax is how late one may be ended that was parked while all others wait.
+const tickMax = 250 * time.Millisecond
 
 // ticket is a parked connection's place in the queue.
 type ticket struct {
@@ -72,7 +78,11 @@ func (l *lot) park(c *clientConn, until time.Time) bool {
 		return false
 	}
 	l.parked[number] = c
-	l.queue = append(l.queue, ticket{number, until})
+	q := &l.queues[0]
+	if c.served > 0 {
+		q = &l.queues[1]
+	}
+	*q = append(*q, ticket{number, until})
 	return true
 }
 
@@ -106,7 +116,7 @@ func (l *lot) run(ctx context.Context) {
 	}
 	var events [128]syscall.EpollEvent
 	for ctx.Err() == nil {
-		l.file.SetReadDeadline(time.Now().Add(time.Second))
+		l.file.SetReadDeadline(l.next(time.Now().Add(tickMax)))
 		if ctx.Err() != nil {
 			return
 		}
@@ -120,6 +130,18 @@ func (l *lot) run(ctx context.Context) {
 		}
 		l.expire(time.Now())
 	}
+}
+
+// next is when the first connection's time is up, at the latest by.
+func (l *lot) next(by time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, q := range l.queues {
+		if len(q) > 0 && q[0].until.Before(by) {
+			by = q[0].until
+		}
+	}
+	return by
 }
 
 // wake gives a connection its goroutine back.
@@ -150,13 +172,15 @@ func (l *lot) takeLocked(number uint64) *clientConn {
 func (l *lot) expire(now time.Time) {
 	var ended []*clientConn
 	l.mu.Lock()
-	i := 0
-	for ; i < len(l.queue) && (l.parked[l.queue[i].number] == nil || !l.queue[i].until.After(now)); i++ {
-		if c := l.takeLocked(l.queue[i].number); c != nil {
-			ended = append(ended, c)
+	for k, q := range l.queues {
+		for len(q) > 0 && (l.parked[q[0].number] == nil || !q[0].until.After(now)) {
+			if c := l.takeLocked(q[0].number); c != nil {
+				ended = append(ended, c)
+			}
+			q = q[1:]
 		}
+		l.queues[k] = q
 	}
-	l.queue = l.queue[i:]
 	l.mu.Unlock()
 	for _, c := range ended {
 		c.end()

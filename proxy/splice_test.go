@@ -135,7 +135,9 @@ func TestClientGoneInLargeBodies(t *testing.T) {
 			t.Fatalf("the member's connection of %.4s is still open", request)
 		}
 	}
-	if n := p.stats.faults[clientGone].Load(); n != 2 {
-		t.Fatalf("client_gone counted %d times, want 2", n)
+	for deadline := time.Now().Add(2 * time.Second); p.stats.faults[clientGone].Load() != 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("client_gone counted %d times, want 2", p.stats.faults[clientGone].Load())
+		}
 	}
 }

@@ -1,0 +1,157 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// point is one thing that is measured: a load with the set-up it needs.
+type point struct {
+	Scenario string
+	Name     string
+	Unit     string  // of which the cost is told
+	Units    float64 // of them in each request
+	Members  int
+	Hosts    int
+	Tenants  int
+	Latency  bool // measure it at a fixed rate as well
+	Reload   time.Duration
+	Load     load
+}
+
+const benchHost = "bench.test"
+
+// newPoint is scenario (a), which the others vary.
+func newPoint(scenario, name string) point {
+	return point{Scenario: scenario, Name: name, Unit: "request", Units: 1, Members: 3, Hosts: 1,
+		Load: load{Host: benchHost, Path: "/b100", Length: 100, Conns: 64}}
+}
+
+// scenario is a letter of the list in docs/performance.md.
+type scenario struct {
+	letter string
+	title  string
+	points []point // none: not built yet, or measured by other means
+	note   string
+}
+
+func scenarios() []scenario {
+	const later = "not built yet"
+	return []scenario{
+		{"a", "plain: one host, one cluster of 3 members, answers of 100 B, 64 connections", plain(), ""},
+		{"b", "the real job: 20 hosts, tenants in the path, 3 domains, sticky cookie", nil, later},
+		{"c", "connections", connections(), ""},
+		{"d", "sizes", sizes(), ""},
+		{"e", "no keep-alive", noKeepAlive(), ""},
+		{"f", "TLS 1.3, ECDSA P-256", secure(), ""},
+		{"g", "memory of connections", nil, ""},
+		{"h", "members and tenants", append(memberCounts(1, 10, 1000), tenantCounts(10, 10_000, 1_000_000)...),
+			"100,000 learned sessions: " + later},
+		{"i", "access log on", nil, later},
+		{"j", "WebSocket: 2,000 connections, messages of 100 B", sockets(), ""},
+		{"k", "reload 10 times a second under load", reloads(), ""},
+		{"l", "cost as work grows", append(append(memberCounts(1, 10, 1000), hostCounts(1, 100, 10_000)...),
+			tenantCounts(10, 10_000, 1_000_000)...), "sessions: " + later},
+	}
+}
+
+func plain() []point {
+	p := newPoint("a", "plain")
+	p.Latency = true
+	return []point{p}
+}
+
+func connections() (all []point) {
+	for _, n := range []int{1, 64, 1024} {
+		p := newPoint("c", fmt.Sprintf("%d connections", n))
+		p.Load.Conns = n
+		p.Latency = true
+		all = append(all, p)
+	}
+	return all
+}
+
+func sizes() []point {
+	small := newPoint("d", "answers of 1 KB")
+	small.Load.Path, small.Load.Length = "/b1024", 1<<10
+	small.Latency = true
+	medium := newPoint("d", "answers of 100 KB")
+	medium.Load.Path, medium.Load.Length = "/b102400", 100<<10
+	medium.Unit, medium.Units = "MB", 100.0/1024
+	large := newPoint("d", "answers of 10 MB")
+	large.Load.Path, large.Load.Length, large.Load.Conns = "/b10485760", 10<<20, 16
+	large.Unit, large.Units = "MB", 10
+	upload := newPoint("d", "uploads of 100 KB")
+	upload.Load.Path, upload.Load.Upload = "/up", 100<<10
+	upload.Unit, upload.Units = "MB", 100.0/1024
+	return []point{small, medium, large, upload}
+}
+
+func noKeepAlive() []point {
+	p := newPoint("e", "no keep-alive")
+	p.Load.Close = true
+	p.Latency = true
+	return []point{p}
+}
+
+func secure() (all []point) {
+	full := newPoint("f", "full handshake and one request")
+	full.Unit = "handshake"
+	full.Load.TLS, full.Load.Conns = tlsFull, 16
+	resumed := newPoint("f", "resumed handshake and one request")
+	resumed.Unit = "handshake"
+	resumed.Load.TLS, resumed.Load.Conns = tlsResume, 16
+	kept := newPoint("f", "kept connections, answers of 100 B")
+	kept.Load.TLS = tlsKeep
+	bulk := newPoint("f", "answers of 10 MB")
+	bulk.Load.TLS, bulk.Load.Path, bulk.Load.Length, bulk.Load.Conns = tlsKeep, "/b10485760", 10<<20, 8
+	bulk.Unit, bulk.Units = "MB", 10
+	return []point{full, resumed, kept, bulk}
+}
+
+func memberCounts(counts ...int) (all []point) {
+	for _, n := range counts {
+		p := newPoint("h", fmt.Sprintf("%d members", n))
+		p.Members = n
+		all = append(all, p)
+	}
+	return all
+}
+
+func tenantCounts(counts ...int) (all []point) {
+	for _, n := range counts {
+		p := newPoint("h", fmt.Sprintf("%d tenants", n))
+		p.Tenants = n
+		p.Load.Path, p.Load.Vary = "/t/tenant%d/b100", n
+		all = append(all, p)
+	}
+	return all
+}
+
+func hostCounts(counts ...int) (all []point) {
+	for _, n := range counts {
+		p := newPoint("l", fmt.Sprintf("%d hosts", n))
+		p.Hosts = n
+		p.Load.Host, p.Load.Vary = "h%d."+benchHost, n
+		all = append(all, p)
+	}
+	return all
+}
+
+func sockets() []point {
+	p := newPoint("j", "2,000 connections")
+	p.Unit = "message"
+	p.Load.Socket, p.Load.Conns = true, 2000
+	p.Latency = true
+	return []point{p}
+}
+
+func reloads() []point {
+	p := newPoint("k", "10 reloads a second")
+	p.Load.Patient = true
+	p.Reload = 100 * time.Millisecond
+	p.Latency = true
+	return []point{p}
+}
