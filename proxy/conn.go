@@ -20,6 +20,9 @@ const (
 	headBuffer = 4 << 10
 	// bufferSize is that of the pooled buffers for bodies and answers.
 	bufferSize = 16 << 10
+	// largeSize is that of the pooled buffers for requests' bodies that do not
+	// fit into the head's.
+	largeSize = 64 << 10
 	// lingerBytes and lingerTime bound how long a connection that is closed
 	// with bytes of the client still under way is read, so that the client
 	// sees the answer and not a reset.
@@ -332,6 +335,16 @@ func (c *clientConn) readUntil(t time.Time) {
 		c.readBy = t
 		c.conn.SetReadDeadline(t)
 	}
+}
+
+// readWhile sets the read deadline to by. One that is too early is left in
+// force while at least half of grace remains: what is fast is not looked at
+// each time.
+func (c *clientConn) readWhile(by time.Time, grace time.Duration) {
+	if !by.IsZero() && !c.readBy.IsZero() && !c.readBy.After(by) && time.Until(c.readBy) > grace/2 {
+		return
+	}
+	c.readUntil(by)
 }
 
 // readWithin sets the read deadline to about d from now, 0 for none. One that

@@ -81,8 +81,10 @@ func (x *exchange) end() {
 		in.rebuffer(x.small)
 		x.small = nil
 	}
-	x.server.giveBack(x.lent)
-	x.lent = nil
+	if x.lent != nil {
+		x.server.larges.Put(x.lent)
+		x.lent = nil
+	}
 	x.conn, x.set, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil
 	clear(x.tried[:])
 	x.decision.Host, x.decision.Cluster, x.decision.View = nil, nil, nil

@@ -184,20 +184,24 @@ func (x *exchange) pumping() bool {
 // of them fails. A member that takes no more may still answer: that is no
 // fault here.
 func (x *exchange) pump() fault {
-	frame := x.server.buffer()
-	defer x.server.giveBack(frame)
-	if x.lent = x.server.buffer(); x.conn.in.unread() <= bufferSize {
+	if x.lent = x.server.larges.Get().(*[]byte); x.conn.in.unread() <= largeSize {
 		x.small = x.conn.in.rebuffer(*x.lent) // the head stays where it was
+	}
+	var frame []byte
+	if x.req.isChunked {
+		lent := x.server.larges.Get().(*[]byte)
+		defer x.server.larges.Put(lent)
+		frame = (*lent)[:0]
 	}
 	started, counted := time.Now(), x.conn.in.consumed
 	for !x.stopping.Load() {
-		piece := x.reqBody.take(bufferSize - 32)
+		piece := x.reqBody.take(largeSize - 32)
 		switch {
 		case x.overLimit():
 			return bodyTooLarge
 		case piece != nil:
 			if x.req.isChunked {
-				piece = appendChunk((*frame)[:0], piece)
+				piece = appendChunk(frame, piece)
 			}
 			now := time.Now()
 			x.mc.writeWithin(x.left(x.set.Timeouts.ResponseIdle, now), now)
@@ -211,7 +215,7 @@ func (x *exchange) pump() fault {
 		case x.reqBody.bad:
 			return badChunk
 		case x.reqBody.done:
-			end := x.appendBodyEnd((*frame)[:0])
+			end := x.appendBodyEnd(frame)
 			if len(end) > 0 {
 				if _, err := x.mc.Write(end); err != nil {
 					return noFault
@@ -220,12 +224,12 @@ func (x *exchange) pump() fault {
 			x.pumpDone = true
 			return noFault
 		default:
-			x.conn.readUntil(x.bodyDeadline(started, x.conn.in.consumed-counted))
+			x.conn.readWhile(x.bodyDeadline(started, x.conn.in.consumed-counted), x.set.Timeouts.Header)
 			if x.stopping.Load() { // its deadline may have been overwritten
 				return noFault
 			}
 			x.starved.Store(true)
-			err := x.conn.in.fill(bufferSize)
+			err := x.conn.in.fill(largeSize)
 			x.starved.Store(false)
 			if err != nil {
 				return x.clientFault(err)

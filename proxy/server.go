@@ -35,6 +35,7 @@ type Server struct {
 	stats     stats
 	buffers   sync.Pool      // of *[]byte, bufferSize each
 	exchanges sync.Pool      // of *exchange
+	larges    sync.Pool      // of *[]byte, largeSize each
 	heads     sync.Pool      // of *[]byte, headBuffer each
 	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
 	clients   sync.WaitGroup // goroutines of client connections
@@ -60,6 +61,7 @@ var ErrDrainTimeout = errors.New("requests were still in flight at the end of ti
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
 	s := &Server{router: router, log: log}
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
+	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
 	s.exchanges.New = func() any { return new(exchange) }
 	for _, lc := range cfg.Listeners {

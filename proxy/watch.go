@@ -36,6 +36,10 @@ func (x *exchange) stopHelpers() {
 	if !pumping && x.watched == nil {
 		return
 	}
+	if x.watched == nil && !x.pumping() {
+		x.settled = true // it ended by itself: there is nothing to wake
+		return
+	}
 	x.stopping.Store(true)
 	past := time.Unix(1, 0)
 	x.conn.conn.SetReadDeadline(past)
