@@ -25,6 +25,11 @@ const (
 	// waitersMax bounds how many requests wait for one of them, each for at
 	// most the connect time-out.
 	waitersMax = 1024
+	// memberBuffer bounds what the system receives from a member ahead of a
+	// client that does not read. By itself it would grow to tcp_rmem's maximum,
+	// which can be 32 MiB a connection. Members are near: at 5 ms this is
+	// still 800 Mbit/s a connection.
+	memberBuffer = 512 << 10
 	// idleDefault is how long a connection is kept that the member says
 	// nothing about: below what servers commonly close after.
 	idleDefault = 15 * time.Second
@@ -239,6 +244,9 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 	if err != nil {
 		p.release()
 		return nil, err
+	}
+	if t := plain(conn); t != nil {
+		t.SetReadBuffer(memberBuffer) // a wish: without it the system's own limit holds
 	}
 	mc := &memberConn{Conn: conn, pool: p, idle: idleDefault}
 	if sc, ok := conn.(syscall.Conn); ok {
