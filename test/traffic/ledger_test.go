@@ -138,3 +138,10 @@ func pattern(nonce, salt uint64, n int) []byte {
 const asked = 0xffffff
 
 func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// count is the number of requests opened so far.
+func (l *ledger) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.records)
+}
