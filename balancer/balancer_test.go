@@ -27,7 +27,7 @@ func resolver(t testing.TB, refuse bool) *tenant.Resolver {
 	for id := tenant.ID(1); id <= 300; id++ {
 		entries = append(entries, tenant.Entry{Name: fmt.Sprintf("t%d", id), ID: id})
 	}
-	list, err := tenant.NewList(entries)
+	list, err := tenant.NewList(entries, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type Host struct {
 	spans     []hostSpan // ascending, disjoint
 	star      *Cluster
 	guarded   bool // some cluster is restricted
+	identify  *tenant.Identifier
 }
 
 type hostSpan struct {
@@ -44,7 +45,11 @@ type Reason string
 const (
 	OK            Reason = ""
 	NoHost        Reason = "no_host"        // no pattern matches, or it is out of reach from here
+	BadPath       Reason = "bad_path"       // encoded slashes in it change whose it is
 	UnknownTenant Reason = "unknown_tenant" // and the configuration refuses those
+	Inactive      Reason = "inactive"       // the directory has switched the tenant off
+	AskDirectory  Reason = "ask_directory"  // no end: Table.Ask goes on
+	Directory     Reason = "directory"      // it could not be asked where the tenant belongs
 	NoDomain      Reason = "no_domain"      // no range holds the tenant
 	NoMember      Reason = "no_member"      // the cluster has no fit member
 	NoPort        Reason = "no_port"        // its members have no port for this listener
@@ -59,6 +64,9 @@ type Request struct {
 	PublicPort uint16
 	TLS        bool
 	Client     netip.Addr
+	Fields     tenant.Fields // nil: none
+	Trusted    bool          // what Fields say of tenants is believed
+	Now        int64         // unix nanoseconds
 }
 
 // Decision is how far Route came. Callers keep one per connection.
@@ -90,7 +98,8 @@ func (t *Table) Upstreams() []*Upstream { return t.upstreams }
 func (t *Table) Orphans() []Member { return t.orphans }
 
 // Route decides where a request goes: host pattern, tenant, domain, view. It
-// fills d as far as it comes and allocates nothing.
+// fills d as far as it comes, never blocks and allocates nothing. Where the
+// reason is AskDirectory, Ask goes on.
 func (t *Table) Route(r *Request, d *Decision) Reason {
 	d.Cluster, d.View = nil, nil
 	d.Host = t.host(r.Host)
@@ -98,9 +107,38 @@ func (t *Table) Route(r *Request, d *Decision) Reason {
 		d.Host = nil
 		return NoHost
 	}
-	t.tenants.Resolve(&d.Tenant, r.Path, r.Query)
-	if d.Tenant.Outcome == tenant.Unknown && t.tenants.RefuseUnknown() {
-		return UnknownTenant
+	if d.Host.identify.PathAmbiguous(r.Path) {
+		return BadPath
+	}
+	t.tenants.Resolve(&d.Tenant, d.Host.identify, &tenant.Request{Host: r.Host, Path: r.Path, Query: r.Query,
+		Fields: r.Fields, Trusted: r.Trusted, Now: r.Now})
+	return t.routeTenant(r, d)
+}
+
+// Ask completes a Route that ended with AskDirectory: it asks the directory,
+// which blocks this request and no other for at most the directory's deadline.
+func (t *Table) Ask(r *Request, d *Decision) Reason {
+	t.tenants.Ask(&d.Tenant)
+	return t.routeTenant(r, d)
+}
+
+// routeTenant goes on once it is known whose request it is.
+func (t *Table) routeTenant(r *Request, d *Decision) Reason {
+	switch d.Tenant.Outcome {
+	case tenant.Asking:
+		return AskDirectory
+	case tenant.Inactive:
+		return Inactive
+	case tenant.Failed:
+		// Somebody with a domain of his own must not end in the shared one, nor
+		// a stranger where strangers are refused.
+		if len(d.Host.spans) > 0 || t.tenants.RefuseUnknown() {
+			return Directory
+		}
+	case tenant.Unknown:
+		if t.tenants.RefuseUnknown() {
+			return UnknownTenant
+		}
 	}
 	c := d.Host.cluster(&d.Tenant)
 	if c == nil {
@@ -179,7 +217,8 @@ func (t *Table) addHost(pattern string, c *Cluster) {
 	}
 	h := hosts[key]
 	if h == nil {
-		h = &Host{Pattern: pattern, Service: c.Config.Service, SubDomain: c.Config.Key.SubDomain}
+		h = &Host{Pattern: pattern, Service: c.Config.Service, SubDomain: c.Config.Key.SubDomain,
+			identify: t.tenants.Identifier(c.Config.Service)}
 		hosts[key] = h
 	}
 	h.clusters = append(h.clusters, c)

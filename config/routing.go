@@ -18,7 +18,7 @@ func (c *Config) Routing() (balancer.Config, error) {
 		if err != nil {
 			return balancer.Config{}, err
 		}
-		if list, err = tenant.NewList(entries); err != nil {
+		if list, err = tenant.NewList(entries, nil); err != nil {
 			return balancer.Config{}, fmt.Errorf("cannot use tenants file %q: %w", c.Tenants.DirectoryFile, err)
 		}
 	}

@@ -73,4 +73,9 @@ type Limits struct {
 
 // TenantHeaders are the header names that tell members the tenant; the
 // client's own fields of these names are removed. Empty: not sent.
-type TenantHeaders struct{ ID, Name string }
+type TenantHeaders struct {
+	ID, Name string
+	// Naming are fields in which trusted proxies name the tenant; those of
+	// everybody else are removed, like forwarding fields.
+	Naming []string
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"jetway/balancer"
+	"jetway/tenant"
 )
 
 // exchange is one request from its checked head to its last byte. It is
@@ -106,7 +107,7 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	}
 	x.startBody()
 	table := x.server.router.Table() // the one load of this request
-	if table.Tenants().PathAmbiguous(x.req.path) != "" {
+	if tenant.PathAmbiguous(x.req.path) != "" {
 		return x.refuse(badPath)
 	}
 	if f := x.decide(table); f != noFault {
@@ -144,27 +145,4 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		return false
 	}
 	return x.finish()
-}
-
-// decide asks the routing table.
-func (x *exchange) decide(table *balancer.Table) fault {
-	st := x.conn.listener.state.Load()
-	x.route = balancer.Request{Host: x.req.host, Path: x.req.path, Query: x.req.query,
-		Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: x.client()}
-	if x.conn.misdirected(st, x.req.host) {
-		return misdirected
-	}
-	switch table.Route(&x.route, &x.decision) {
-	case balancer.OK:
-		return noFault
-	case balancer.NoHost:
-		return noHost
-	case balancer.UnknownTenant:
-		return unknownTenant
-	case balancer.NoDomain:
-		return noDomain
-	case balancer.NoPort:
-		return noPort
-	}
-	return noMember
 }

@@ -39,6 +39,8 @@ const (
 	crashed
 	misdirected
 	tooManyUpgrades
+	inactiveTenant
+	directoryDown
 	faults // their number
 )
 
@@ -47,7 +49,7 @@ func (f fault) status() int {
 	switch f {
 	case badRequestLine, badTarget, badPath, badField, badHost, badLength, badEncoding, badChunk, badUpgrade:
 		return 400
-	case unknownTenant:
+	case unknownTenant, inactiveTenant:
 		return 403
 	case noHost, noDomain:
 		return 404
@@ -73,7 +75,7 @@ func (f fault) status() int {
 		return 501
 	case connectFailed, memberBroke, memberInvalid:
 		return 502
-	case noMember, noPort, overloaded, tooManyUpgrades:
+	case noMember, noPort, overloaded, tooManyUpgrades, directoryDown:
 		return 503
 	case connectTimeout, responseTimeout:
 		return 504
@@ -90,7 +92,8 @@ func (f fault) code() string {
 		"unknown_transfer_encoding", "unsupported_version", "method_refused", "target_too_long",
 		"head_too_large", "body_too_large", "head_timeout", "body_timeout", "no_host", "unknown_tenant",
 		"no_domain", "no_member", "no_port", "overloaded", "connect_failed", "connect_timeout",
-		"member_broke", "member_invalid", "response_timeout", "client_gone", "crashed", "misdirected", "upgrade_limit"}[f]
+		"member_broke", "member_invalid", "response_timeout", "client_gone", "crashed", "misdirected", "upgrade_limit",
+		"inactive_tenant", "directory"}[f]
 }
 
 // text is the sentence that people read.
@@ -105,7 +108,8 @@ func (f fault) text() string {
 		"No domain serves this tenant.", "No member can serve this request now.",
 		"No member serves this port.", "Too many requests are waiting.", "The member could not be reached.",
 		"The member could not be reached in time.", "The member broke the connection.", "The member's answer is invalid.",
-		"The member did not answer in time.", "The client went away.", "Internal error.", "This connection is for another host name.", "Too many connections are upgraded."}[f]
+		"The member did not answer in time.", "The client went away.", "Internal error.", "This connection is for another host name.", "Too many connections are upgraded.",
+		"This tenant is switched off.", "Whose request this is cannot be found out now."}[f]
 }
 
 // closes reports whether the client's connection ends with the answer: always
@@ -117,7 +121,7 @@ func (f fault) closes() bool {
 // retryAfter is the seconds after which a client may try again, 0: not said.
 func (f fault) retryAfter() int {
 	switch f {
-	case noMember, noPort, overloaded, tooManyUpgrades:
+	case noMember, noPort, overloaded, tooManyUpgrades, directoryDown:
 		return 1
 	}
 	return 0

@@ -216,6 +216,11 @@ func classify(name []byte, rules *fieldRules) (k kind, drop bool) {
 	if k == kindOther && (sameDashed(name, rules.tenant[0]) || sameDashed(name, rules.tenant[1])) {
 		k = kindTenant
 	}
+	for _, naming := range rules.naming {
+		if k == kindOther && sameDashed(name, naming) {
+			k = kindForwarded
+		}
+	}
 	switch {
 	case k == kindOther, k == kindAccept:
 		return k, false

@@ -51,6 +51,7 @@ type Server struct {
 type settings struct {
 	Config
 	tenant      [2]string // lower-case names of the tenant headers
+	naming      []string  // and of those that trusted proxies name tenants in
 	connections int       // limit on client connections, derived where none is set
 }
 
@@ -84,6 +85,9 @@ func newSettings(cfg Config) *settings {
 	}
 	st := &settings{Config: cfg, connections: cfg.Limits.Connections, tenant: [2]string{
 		strings.ToLower(cfg.TenantHeaders.ID), strings.ToLower(cfg.TenantHeaders.Name)}}
+	for _, name := range cfg.TenantHeaders.Naming {
+		st.naming = append(st.naming, strings.ToLower(name))
+	}
 	if derived, _ := shareDescriptors(descriptorLimit()); st.connections <= 0 || st.connections > derived {
 		st.connections = derived
 	}

@@ -16,6 +16,7 @@ const (
 // fieldRules are what the fields of a request are judged by.
 type fieldRules struct {
 	tenant  [2]string // lower-case names of the tenant headers
+	naming  []string  // lower-case names of fields that trusted proxies name tenants in
 	trusted bool      // forwarding fields of this client are believed
 }
 
@@ -23,7 +24,7 @@ type fieldRules struct {
 func (c *clientConn) rules(set *settings) *fieldRules {
 	if c.judged != set {
 		c.judged = set
-		c.fieldRules = fieldRules{set.tenant, inAny(set.TrustedProxies, c.addr)}
+		c.fieldRules = fieldRules{set.tenant, set.naming, inAny(set.TrustedProxies, c.addr)}
 	}
 	return &c.fieldRules
 }

@@ -13,103 +13,257 @@ type Rule struct {
 	// "{tenant}". With a leading "**" it matches anywhere in the path, the
 	// leftmost occurrence winning; without, only at the start.
 	Path string
-	// Query is the name of a query parameter, used where no earlier rule
-	// found a name.
+	// Host is a pattern such as "{tenant}.apps.example.com": {tenant} stands
+	// for one or several whole labels, with literal ones behind it and
+	// perhaps in front of it.
+	Host string
+	// Header is the name of a header field, and Cookie that of a cookie. Both
+	// count only for clients that are trusted to name tenants: see
+	// Request.Trusted.
+	Header, Cookie string
+	// Query is the name of a query parameter, used where no other rule found
+	// a name, wherever it stands in the list.
 	Query string
+}
+
+// Request is what of a request may name its tenant.
+type Request struct {
+	Host    []byte // lower case, without port
+	Path    []byte // as sent, beginning with "/" and checked by PathAmbiguous
+	Query   []byte // without "?"
+	Fields  Fields // nil: none
+	Trusted bool   // what Fields say of tenants is believed
+	Now     int64  // unix nanoseconds
+}
+
+// Fields are the header fields of a request.
+type Fields interface {
+	// Field returns the value of the first field called name, a lower-case
+	// one, at or after position from, and the position behind it; -1: none.
+	Field(name string, from int) (value []byte, next int)
 }
 
 // maxSegments bounds the literal segments of a path pattern.
 const maxSegments = 16
 
+// Identifier is a compiled list of rules.
+type Identifier struct{ rules []rule }
+
 // rule is a compiled Rule.
 type rule struct {
-	query    []byte   // parameter name; nil: a path rule
-	anywhere bool     // "**"
-	literals [][]byte // segments in front of {tenant}, decoded
+	query    []byte   // parameter name
+	header   string   // lower-case field name
+	cookie   []byte   // cookie name
+	prefix   []byte   // host labels in front of {tenant}, with the dot
+	suffix   []byte   // and behind it, with the dot; nil: not a host rule
+	anywhere bool     // path: "**"
+	literals [][]byte // path segments in front of {tenant}, decoded
+}
+
+// isPath reports whether the rule looks at the path.
+func (r *rule) isPath() bool {
+	return r.query == nil && r.header == "" && r.cookie == nil && r.suffix == nil
+}
+
+// NewIdentifier compiles rules.
+func NewIdentifier(rules []Rule) (*Identifier, error) {
+	id := &Identifier{}
+	var last []rule
+	for _, c := range rules {
+		compiled, err := compileRule(c)
+		if err != nil {
+			return nil, err
+		}
+		if compiled.query != nil {
+			last = append(last, compiled)
+			continue
+		}
+		id.rules = append(id.rules, compiled)
+	}
+	id.rules = append(id.rules, last...)
+	return id, nil
 }
 
 func compileRule(c Rule) (rule, error) {
-	if (c.Path == "") == (c.Query == "") {
-		return rule{}, fmt.Errorf("cannot use identify rule %+v: expected exactly one of path and query", c)
+	set := 0
+	for _, s := range [...]string{c.Path, c.Host, c.Header, c.Cookie, c.Query} {
+		if s != "" {
+			set++
+		}
 	}
-	if c.Query != "" {
-		if strings.ContainsAny(c.Query, "&=#%+ ") {
+	if set != 1 {
+		return rule{}, fmt.Errorf("cannot use identify rule %+v: expected exactly one of path, host, header, cookie and query", c)
+	}
+	switch {
+	case c.Query != "":
+		if strings.ContainsAny(c.Query, "&=#%+; ") {
 			return rule{}, fmt.Errorf("cannot use query parameter %q: expected its plain name", c.Query)
 		}
 		return rule{query: []byte(c.Query)}, nil
+	case c.Header != "":
+		if !token(c.Header) {
+			return rule{}, fmt.Errorf("cannot use header field %q: expected the name of a field", c.Header)
+		}
+		return rule{header: strings.ToLower(c.Header)}, nil
+	case c.Cookie != "":
+		if !token(c.Cookie) {
+			return rule{}, fmt.Errorf("cannot use cookie %q: expected the name of a cookie", c.Cookie)
+		}
+		return rule{cookie: []byte(c.Cookie)}, nil
+	case c.Host != "":
+		return compileHost(c.Host)
 	}
-	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(c.Path, "/"), "/"), "/")
+	return compilePath(c.Path)
+}
+
+// token reports whether s is a token (RFC 9110, 5.6.2).
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func compileHost(pattern string) (rule, error) {
+	lower := strings.ToLower(pattern)
+	prefix, suffix, ok := strings.Cut(lower, "{tenant}")
+	if !ok || len(suffix) < 2 || suffix[0] != '.' || prefix != "" && !strings.HasSuffix(prefix, ".") ||
+		prefix != "" && !ValidName(strings.TrimSuffix(prefix, ".")) || !ValidName(suffix[1:]) || strings.HasSuffix(suffix, ".") {
+		return rule{}, fmt.Errorf("cannot use host pattern %q: expected {tenant} and the labels behind it, such as \"{tenant}.apps.example.com\"", pattern)
+	}
+	return rule{prefix: []byte(prefix), suffix: []byte(suffix)}, nil
+}
+
+func compilePath(path string) (rule, error) {
+	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
 	var r rule
 	if segments[0] == "**" {
 		r.anywhere, segments = true, segments[1:]
 	}
 	if len(segments) == 0 || len(segments) > maxSegments || segments[len(segments)-1] != "{tenant}" {
-		return rule{}, fmt.Errorf("cannot use path pattern %q: expected literal segments and then {tenant}, such as \"**/t/{tenant}/\"", c.Path)
+		return rule{}, fmt.Errorf("cannot use path pattern %q: expected literal segments and then {tenant}, such as \"**/t/{tenant}/\"", path)
 	}
 	for _, s := range segments[:len(segments)-1] {
 		if s == "" || strings.ContainsAny(s, "*{}%;?#\\") {
-			return rule{}, fmt.Errorf("cannot use path pattern %q: segment %q is not a plain word", c.Path, s)
+			return rule{}, fmt.Errorf("cannot use path pattern %q: segment %q is not a plain word", path, s)
 		}
 		r.literals = append(r.literals, []byte(s))
 	}
 	if r.anywhere && len(r.literals) == 0 {
-		return rule{}, fmt.Errorf("cannot use path pattern %q: \"**\" needs a literal segment in front of {tenant}", c.Path)
+		return rule{}, fmt.Errorf("cannot use path pattern %q: \"**\" needs a literal segment in front of {tenant}", path)
 	}
 	return r, nil
 }
 
-// Resolve finds the tenant of a request target. path is the raw path, beginning
-// with "/" and already checked by PathAmbiguous, query what follows "?"
-// without it. Nothing of either is kept; nothing is allocated.
-func (r *Resolver) Resolve(f *Found, path, query []byte) {
-	f.Outcome, f.ID, f.n = None, 0, 0
-	for i := range r.rules {
-		if r.rules[i].find(f, path, query) {
-			r.lookup(f)
-			return
-		}
-	}
-}
-
-// lookup turns the name in f into an outcome. An empty name was present but
-// impossible.
-func (r *Resolver) lookup(f *Found) {
-	name := f.Name()
-	if string(name) == r.super {
-		f.Outcome = Super
-		return
-	}
-	id, ok := r.list.Lookup(name)
-	if !ok {
-		f.Outcome = Unknown
-		return
-	}
-	f.Outcome, f.ID = Known, id
-}
-
-// find reports whether the rule finds a name and leaves it in f: lower-cased
-// and decoded, or empty where it breaks the grammar.
-func (r *rule) find(f *Found, path, query []byte) bool {
-	if r.query != nil {
-		value, ok := queryValue(query, r.query)
-		if ok {
-			f.set(value)
-		}
-		return ok
-	}
-	for rest := path; ; {
-		if name, ok := r.match(rest); ok {
-			f.set(name)
+// Find looks for a tenant's name and leaves it in f: lower-cased and decoded,
+// or empty where it breaks the grammar. It reports whether any rule found one.
+func (id *Identifier) Find(f *Found, req *Request) bool {
+	f.n = 0
+	for i := range id.rules {
+		if id.rules[i].find(f, req) {
 			return true
 		}
+	}
+	return false
+}
+
+// find reports whether the rule finds a name and leaves it in f.
+func (r *rule) find(f *Found, req *Request) bool {
+	var value []byte
+	var ok bool
+	switch {
+	case r.query != nil:
+		value, ok = queryValue(req.Query, r.query)
+	case r.suffix != nil:
+		value, ok = r.hostValue(req.Host)
+	case r.isPath():
+		value, ok = r.pathValue(req.Path)
+	case req.Trusted && req.Fields != nil:
+		return r.findField(f, req.Fields)
+	}
+	if ok {
+		f.set(value)
+	}
+	return ok
+}
+
+// hostValue returns the labels of a host that stand where {tenant} does.
+func (r *rule) hostValue(host []byte) ([]byte, bool) {
+	n := len(host) - len(r.suffix)
+	if n <= len(r.prefix) || !bytes.HasSuffix(host, r.suffix) || !bytes.HasPrefix(host, r.prefix) {
+		return nil, false
+	}
+	return host[len(r.prefix):n], true
+}
+
+// pathValue returns the segment of a path that stands where {tenant} does.
+func (r *rule) pathValue(path []byte) ([]byte, bool) {
+	for rest := path; ; {
+		if name, ok := r.match(rest); ok {
+			return name, true
+		}
 		if !r.anywhere {
-			return false
+			return nil, false
 		}
 		_, rest = nextSegment(rest)
 		if len(rest) == 0 {
-			return false
+			return nil, false
 		}
 	}
+}
+
+// findField looks into header fields. Where the field or cookie is there more
+// than once with different values, nobody can tell which one members read: the
+// name is impossible.
+func (r *rule) findField(f *Found, fields Fields) bool {
+	var value []byte
+	found, differ := false, false
+	name := r.header
+	if r.cookie != nil {
+		name = "cookie"
+	}
+	for v, next := fields.Field(name, 0); next >= 0; v, next = fields.Field(name, next) {
+		for first, rest := true, v; first || r.cookie != nil; first = false {
+			if r.cookie != nil {
+				if v, rest = cookieValue(rest, r.cookie); rest == nil {
+					break
+				}
+			}
+			differ = differ || found && !bytes.Equal(v, value)
+			value, found = v, true
+		}
+	}
+	if found {
+		f.set(value)
+	}
+	if differ {
+		f.n = 0
+	}
+	return found
+}
+
+// cookieValue returns the value of the first cookie called name in the value
+// of a Cookie field, and what follows it; a nil rest: there is none.
+func cookieValue(b, name []byte) (value, rest []byte) {
+	for len(b) > 0 {
+		pair := b
+		if i := bytes.IndexByte(b, ';'); i >= 0 {
+			pair, b = b[:i], b[i+1:]
+		} else {
+			b = b[len(b):]
+		}
+		pair = bytes.Trim(pair, " \t")
+		if len(pair) > len(name) && pair[len(name)] == '=' && bytes.Equal(pair[:len(name)], name) {
+			value = pair[len(name)+1:]
+			if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
+			}
+			return value, b
+		}
+	}
+	return nil, nil
 }
 
 // match tries the pattern at the start of path and returns the tenant's
@@ -146,6 +300,9 @@ func nextSegment(path []byte) (segment, rest []byte) {
 func sameSegment(sent, want []byte) bool {
 	if len(sent) == len(want) {
 		return string(sent) == string(want) // a literal holds no '%'
+	}
+	if len(sent) < len(want) {
+		return false
 	}
 	n := 0
 	for i := 0; i < len(sent); n++ {
@@ -192,8 +349,9 @@ func queryValue(query, name []byte) ([]byte, bool) {
 		} else {
 			query = nil
 		}
-		if len(pair) > len(name) && pair[len(name)] == '=' && bytes.Equal(pair[:len(name)], name) {
-			return pair[len(name)+1:], true
+		// The name may be escaped: members decode it.
+		if i := bytes.IndexByte(pair, '='); i >= 0 && sameSegment(pair[:i], name) {
+			return pair[i+1:], true
 		}
 	}
 	return nil, false

@@ -2,26 +2,20 @@ package tenant
 
 import "bytes"
 
-// PathAmbiguous tells why a member could read another path, and so another
-// tenant, than Jetway does; "" means that it cannot. path begins with "/" and
-// is as it was sent. Refused are dot segments, plain or encoded and with or
-// without parameters, bad escapes, encoded NUL, back-slashes, and encoded
-// slashes where decoding them changes which tenant is named.
-func (r *Resolver) PathAmbiguous(path []byte) string {
+// PathAmbiguous tells why a member could read another path than Jetway does,
+// whatever the rules; "" means that it cannot, but for what
+// Identifier.PathAmbiguous finds. path begins with "/" and is as it was sent.
+// Refused are dot segments, plain or encoded and with or without parameters,
+// bad escapes, encoded NUL and back-slashes.
+func PathAmbiguous(path []byte) string {
 	if bytes.IndexByte(path, '%') < 0 {
 		if bytes.Contains(path, []byte("/.")) && dotSegment(path) {
 			return "dot segment in path"
 		}
 		return ""
 	}
-	return r.escapedPathAmbiguous(path)
-}
-
-// escapedPathAmbiguous decodes the path once, as members do, and compares.
-func (r *Resolver) escapedPathAmbiguous(path []byte) string {
 	var buf [1 << 10]byte // longer paths cost an allocation
 	decoded := buf[:0]
-	slash := false
 	for i := 0; i < len(path); {
 		c, w := decode(path[i:])
 		switch {
@@ -31,8 +25,6 @@ func (r *Resolver) escapedPathAmbiguous(path []byte) string {
 			return "encoded NUL in path"
 		case w == 3 && c == '\\':
 			return "encoded back-slash in path"
-		case w == 3 && c == '/':
-			slash = true
 		}
 		decoded = append(decoded, c)
 		i += w
@@ -40,20 +32,36 @@ func (r *Resolver) escapedPathAmbiguous(path []byte) string {
 	if dotSegment(decoded) {
 		return "dot segment in path"
 	}
-	if slash && !r.sameTenant(path, decoded) {
-		return "encoded slash around the tenant's name"
-	}
 	return ""
 }
 
+// PathAmbiguous reports whether encoded slashes in a path, which some members
+// decode, change which tenant it names.
+func (id *Identifier) PathAmbiguous(path []byte) bool {
+	if bytes.IndexByte(path, '%') < 0 {
+		return false
+	}
+	var buf [1 << 10]byte
+	decoded := buf[:0]
+	slash := false
+	for i := 0; i < len(path); {
+		c, w := decode(path[i:])
+		slash = slash || w == 3 && c == '/'
+		decoded = append(decoded, c)
+		i += w
+	}
+	return slash && !id.sameTenant(path, decoded)
+}
+
 // sameTenant reports whether the path rules find the same name in both forms.
-func (r *Resolver) sameTenant(a, b []byte) bool {
+func (id *Identifier) sameTenant(a, b []byte) bool {
 	var fa, fb Found
-	for i := range r.rules {
-		if r.rules[i].query != nil {
+	for i := range id.rules {
+		r := &id.rules[i]
+		if !r.isPath() {
 			continue
 		}
-		inA, inB := r.rules[i].find(&fa, a, nil), r.rules[i].find(&fb, b, nil)
+		inA, inB := r.find(&fa, &Request{Path: a}), r.find(&fb, &Request{Path: b})
 		if inA != inB {
 			return false
 		}
