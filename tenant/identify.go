@@ -360,21 +360,30 @@ func queryValue(query, name []byte) ([]byte, bool) {
 // set stores a name as sent, decoded and lower-cased; one that breaks the
 // grammar is stored as empty, which no directory holds.
 func (f *Found) set(sent []byte) {
-	n := 0
+	n, last := 0, byte('.') // a name begins like a label
+	f.n = 0
 	for i := 0; i < len(sent); n++ {
-		c, w := decode(sent[i:])
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
+		c, w := sent[i], 1
+		if c == '%' {
+			c, w = decode(sent[i:])
 		}
-		if n == MaxName || !nameByte(c) {
-			f.n = 0
+		c = nameTable[c]
+		if c == ' ' || n == MaxName || c == '.' && last == '.' {
 			return
 		}
-		f.name[n] = c
+		f.name[n], last = c, c
 		i += w
 	}
-	f.n = uint8(n)
-	if !ValidName(f.name[:n]) {
-		f.n = 0
+	if n == 0 || f.name[0] == '-' || f.name[0] == '_' {
+		return
 	}
+	f.n = uint8(n)
 }
+
+// nameTable maps each byte to what it is in a name, lower-cased; a blank: not
+// possible.
+const nameTable = "" +
+	"                                             -. 0123456789      " +
+	" abcdefghijklmnopqrstuvwxyz    _ abcdefghijklmnopqrstuvwxyz     " +
+	"                                                                " +
+	"                                                                "

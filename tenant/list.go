@@ -2,10 +2,13 @@ package tenant
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
-	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"math"
+	"slices"
 	"strings"
 )
 
@@ -17,43 +20,85 @@ type Entry struct {
 	Plan     string // "": none
 }
 
-// List is a directory held whole in memory. Immutable.
+// List is a directory held whole in memory, without a pointer for the garbage
+// collector to follow. Immutable.
 type List struct {
-	tenants map[string]Facts
+	seed  maphash.Seed
+	index []uint32 // number of a tenant + 1, 0: free; a power of two, at most half full
+	slots []listSlot
+	names []byte // one after the other
+}
+
+type listSlot struct {
+	facts Facts
+	hash  uint32 // its upper half
+	at    uint32 // in names
+	n     uint8
 }
 
 // NewList builds the directory. Names are lower-cased; a bad name, a name or
 // an id that stands twice, and an id below 1 are errors that name the entry.
 // numbers may be nil where no entry has a plan.
 func NewList(entries []Entry, numbers *Plans) (*List, error) {
-	l := &List{tenants: make(map[string]Facts, len(entries))}
+	size := 2
+	for size < 2*len(entries) {
+		size *= 2
+	}
+	l := &List{seed: maphash.MakeSeed(), index: make([]uint32, size), slots: make([]listSlot, 0, len(entries))}
 	for i := range entries {
 		e := &entries[i]
 		name := strings.ToLower(e.Name)
 		if err := checkEntry(name, e.ID); err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
-		l.tenants[name] = Facts{ID: e.ID, Inactive: e.Inactive, Plan: numbers.Number(e.Plan)}
-		if len(l.tenants) != i+1 {
+		hash := maphash.String(l.seed, name)
+		at, there := l.find(hash, []byte(name))
+		if there {
 			return nil, fmt.Errorf("entry %d: tenant %q stands twice", i+1, name)
 		}
+		if len(l.names)+len(name) > math.MaxUint32 {
+			return nil, fmt.Errorf("entry %d: the names of all tenants together are too long", i+1)
+		}
+		l.slots = append(l.slots, listSlot{Facts{e.ID, numbers.Number(e.Plan), e.Inactive}, uint32(hash >> 32), uint32(len(l.names)), uint8(len(name))})
+		l.names = append(l.names, name...)
+		l.index[at] = uint32(len(l.slots))
 	}
-	if twice := repeatedID(entries); twice != nil {
-		return nil, twice
-	}
-	return l, nil
+	return l, repeatedID(entries)
 }
+
+// find returns where a name stands in the index, or where it would.
+func (l *List) find(hash uint64, name []byte) (at int, there bool) {
+	for i := int(hash & 0xffffffff); ; i++ {
+		i &= len(l.index) - 1
+		n := l.index[i]
+		if n == 0 {
+			return i, false
+		}
+		if s := &l.slots[n-1]; s.hash == uint32(hash>>32) && string(l.name(s)) == string(name) {
+			return i, true
+		}
+	}
+}
+
+func (l *List) name(s *listSlot) []byte { return l.names[s.at : s.at+uint32(s.n)] }
 
 // repeatedID finds two entries with one id.
 func repeatedID(entries []Entry) error {
-	first := make(map[ID]int32, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		if j, ok := first[e.ID]; ok {
-			return fmt.Errorf("entry %d: tenants %q and %q have the same id %d", i+1,
-				strings.ToLower(entries[j].Name), strings.ToLower(e.Name), e.ID)
+	sorted := make([]int32, len(entries))
+	ascending := true
+	for i := range sorted {
+		sorted[i] = int32(i)
+		ascending = ascending && (i == 0 || entries[i-1].ID < entries[i].ID)
+	}
+	if ascending {
+		return nil
+	}
+	slices.SortFunc(sorted, func(a, b int32) int { return cmp.Or(cmp.Compare(entries[a].ID, entries[b].ID), cmp.Compare(a, b)) })
+	for i := 1; i < len(sorted); i++ {
+		if a, b := &entries[sorted[i-1]], &entries[sorted[i]]; a.ID == b.ID {
+			return fmt.Errorf("entry %d: tenants %q and %q have the same id %d", sorted[i]+1,
+				strings.ToLower(a.Name), strings.ToLower(b.Name), a.ID)
 		}
-		first[e.ID] = int32(i)
 	}
 	return nil
 }
@@ -73,14 +118,12 @@ func (l *List) Lookup(name []byte, _ int64) (Facts, Outcome) {
 	if l == nil {
 		return Facts{}, Unknown
 	}
-	f, ok := l.tenants[string(name)]
-	switch {
-	case !ok:
-		return f, Unknown
-	case f.Inactive:
-		return f, Inactive
+	at, there := l.find(maphash.Bytes(l.seed, name), name)
+	if !there {
+		return Facts{}, Unknown
 	}
-	return f, Known
+	f := l.slots[l.index[at]-1].facts
+	return f, outcomeOf(f)
 }
 
 // Ask implements Directory.
@@ -91,17 +134,14 @@ func (l *List) Len() int {
 	if l == nil {
 		return 0
 	}
-	return len(l.tenants)
+	return len(l.slots)
 }
 
 // Lost returns how many tenants of l are not in next.
 func (l *List) Lost(next *List) int {
 	lost := 0
-	if l == nil {
-		return 0
-	}
-	for name := range l.tenants {
-		if _, ok := next.tenants[name]; !ok {
+	for i := range l.Len() {
+		if _, o := next.Lookup(l.name(&l.slots[i]), 0); o == Unknown {
 			lost++
 		}
 	}
@@ -117,32 +157,55 @@ type columns struct{ active, plan int }
 // active nor plan are ignored. Errors name the line. It reads to the end; the
 // caller bounds the size.
 func ReadCSV(r io.Reader) ([]Entry, error) {
-	c := csv.NewReader(r)
-	c.FieldsPerRecord, c.ReuseRecord, c.Comment, c.TrimLeadingSpace = -1, true, '#', true
-	var entries []Entry
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	text := strings.TrimPrefix(string(data), "\ufeff") // names are parts of it
+	entries := make([]Entry, 0, strings.Count(text, "\n")+1)
 	cols := columns{active: 2, plan: 3}
-	for first := true; ; first = false {
-		rec, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			return entries, nil
-		}
-		if err != nil {
-			return nil, err // csv names line and column
-		}
-		if first {
-			rec[0] = strings.TrimPrefix(rec[0], "\ufeff")
-		}
-		if first && len(rec) > 1 && strings.EqualFold(rec[0], "name") && strings.EqualFold(strings.TrimSpace(rec[1]), "id") {
-			cols = header(rec)
+	var rec []string
+	for n, first := 0, true; text != ""; {
+		n++
+		var line string
+		line, text, _ = strings.Cut(text, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		if line == "" || line[0] == '#' {
 			continue
 		}
+		if rec, err = cutFields(rec, line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if first && len(rec) > 1 && strings.EqualFold(rec[0], "name") && strings.EqualFold(rec[1], "id") {
+			cols, first = header(rec), false
+			continue
+		}
+		first = false
 		e, err := cols.entry(rec)
 		if err != nil {
-			line, _ := c.FieldPos(0)
-			return nil, fmt.Errorf("line %d: %w", line, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		entries = append(entries, e)
 	}
+	return entries, nil
+}
+
+// cutFields cuts a line at its commas into rec, blanks around them removed. A
+// line with quotes is read as RFC 4180 has it, but for line breaks in quotes:
+// nothing here can hold one.
+func cutFields(rec []string, line string) ([]string, error) {
+	if strings.IndexByte(line, '"') >= 0 {
+		c := csv.NewReader(strings.NewReader(line))
+		c.FieldsPerRecord, c.TrimLeadingSpace = -1, true
+		return c.Read()
+	}
+	rec = rec[:0]
+	for more := true; more; {
+		var field string
+		field, line, more = strings.Cut(line, ",")
+		rec = append(rec, strings.TrimSpace(field))
+	}
+	return rec, nil
 }
 
 // header finds the columns by name.
@@ -176,7 +239,7 @@ func (c columns) entry(rec []string) (Entry, error) {
 		e.Inactive = !active
 	}
 	if c.plan >= 0 && c.plan < len(rec) {
-		e.Plan = strings.Clone(strings.TrimSpace(rec[c.plan]))
+		e.Plan = strings.TrimSpace(rec[c.plan])
 	}
 	return e, checkEntry(e.Name, id)
 }

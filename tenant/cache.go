@@ -1,0 +1,352 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// CacheConfig bounds what is asked of a source and what is remembered of it.
+type CacheConfig struct {
+	TTL         time.Duration // how long an answer is good; then it is refreshed while it goes on being used
+	NegativeTTL time.Duration // how long it is believed that there is no such tenant
+	Timeout     time.Duration // the longest that a request waits
+	Entries     int           // tenants remembered
+	Concurrency int           // questions at a time on behalf of requests
+	Rate        int           // questions per second on behalf of requests; those of refreshes come on top
+}
+
+const (
+	cacheShards = 64
+	// negativeMax bounds the names that are remembered as not there: they cost
+	// an attacker nothing, so they have a store of their own.
+	negativeMax = 1 << 16
+	// flightsMax bounds the names that are being asked for.
+	flightsMax = 1024
+	// refreshers and refreshQueue bound the background; refreshTimeout one
+	// question of theirs.
+	refreshers     = 4
+	refreshQueue   = 4096
+	refreshTimeout = 2 * time.Second
+	// retryAfter is how long the last good answer is used until the next try,
+	// failedFor how long a name that could not be asked for is left alone.
+	retryAfter = 5 * time.Second
+	failedFor  = time.Second
+	// After downAfter failures in a row the source counts as down: it gets one
+	// question per downFor until one succeeds.
+	downAfter = 5
+	downFor   = time.Second
+	// canaries is how many other tenants are looked for before one that is
+	// missing is forgotten; doubtFor how long the doubt lasts if they are
+	// missing too.
+	canaries = 8
+	doubtFor = 10 * time.Second
+)
+
+// Cache is a Directory over a Source that has to be asked. What it knows, it
+// answers at once; for what it does not know, one question per name goes out,
+// bounded in number, rate and time. What is known stays in use until the
+// source gave a better answer: one that is down, slow, talks nonsense or was
+// emptied takes nothing away. Safe for concurrent use.
+type Cache struct {
+	cfg     CacheConfig
+	source  Source
+	numbers *Plans
+	seed    maphash.Seed
+	shards  [cacheShards]cacheShard
+	refresh chan string   // stale names in use
+	slots   chan struct{} // questions under way for requests
+	flights atomic.Int32
+	rate    atomic.Int64 // when the newest question would be due at the full rate, unix nanoseconds
+	ends    context.Context
+	end     context.CancelFunc
+
+	failures  atomic.Int32 // in a row
+	downUntil atomic.Int64 // unix nanoseconds; 0: not down
+	doubtTill atomic.Int64 // no tenant is forgotten before
+	stats     cacheStats
+}
+
+type cacheShard struct {
+	mu      sync.Mutex // guards all below
+	known   store
+	unknown store
+	flights map[string]*flight
+}
+
+// flight is one question that requests wait for. Its answer is valid once done
+// is closed.
+type flight struct {
+	done    chan struct{}
+	facts   Facts
+	outcome Outcome
+}
+
+// NewCache returns a Cache; Run is its background. numbers tells plans apart.
+func NewCache(cfg CacheConfig, s Source, numbers *Plans) *Cache {
+	c := &Cache{cfg: cfg, source: s, numbers: numbers, seed: maphash.MakeSeed(),
+		refresh: make(chan string, refreshQueue), slots: make(chan struct{}, max(cfg.Concurrency, 1))}
+	for i := range c.shards {
+		c.shards[i].known = newStore((cfg.Entries + cacheShards - 1) / cacheShards)
+		c.shards[i].unknown = newStore(negativeMax / cacheShards)
+		c.shards[i].flights = map[string]*flight{}
+	}
+	c.ends, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+func (c *Cache) shard(name []byte) (sh *cacheShard, hash uint64) {
+	hash = maphash.Bytes(c.seed, name)
+	return &c.shards[hash%cacheShards], hash
+}
+
+// Lookup implements Directory.
+func (c *Cache) Lookup(name []byte, now int64) (Facts, Outcome) {
+	sh, hash := c.shard(name)
+	sh.mu.Lock()
+	if s := sh.known.get(hash, name); s != nil {
+		s.state |= used
+		facts, stale := s.facts, ""
+		if now >= s.until && s.state&asking == 0 {
+			s.state |= asking
+			stale = s.name
+		}
+		sh.mu.Unlock()
+		if stale != "" {
+			c.wantRefresh(stale, now)
+		}
+		if facts.Inactive {
+			return facts, Inactive
+		}
+		return facts, Known
+	}
+	outcome := Asking
+	if s := sh.unknown.get(hash, name); s != nil && now < s.until {
+		s.state |= used
+		outcome = Unknown
+		if s.state&failing != 0 {
+			outcome = Failed
+		}
+	}
+	sh.mu.Unlock()
+	return Facts{}, outcome
+}
+
+// wantRefresh queues a name for the background; where that is behind, the
+// answer goes on being used for a while.
+func (c *Cache) wantRefresh(name string, now int64) {
+	select {
+	case c.refresh <- name:
+	default:
+		c.stats.refreshesDropped.Add(1)
+		c.postpone(name, now)
+	}
+}
+
+// postpone keeps the answer that is known for a while longer.
+func (c *Cache) postpone(name string, now int64) {
+	sh, hash := c.shard([]byte(name))
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if s := sh.known.get(hash, []byte(name)); s != nil {
+		s.until, s.state = now+spread(retryAfter), s.state&^asking
+	}
+}
+
+// spread varies a time by a tenth, so that what came together does not come
+// back together.
+func spread(d time.Duration) int64 { return int64(d) - rand.Int64N(int64(d)/10+1) }
+
+// Ask implements Directory.
+func (c *Cache) Ask(name []byte) (Facts, Outcome) {
+	now := time.Now().UnixNano()
+	if f, o := c.Lookup(name, now); o != Asking {
+		return f, o
+	}
+	sh, _ := c.shard(name)
+	sh.mu.Lock()
+	fl := sh.flights[string(name)]
+	if fl == nil {
+		if why := c.mayAsk(now); why != nil {
+			sh.mu.Unlock()
+			why.Add(1)
+			return Facts{}, Failed
+		}
+		key := string(name)
+		fl = &flight{done: make(chan struct{}), outcome: Failed}
+		sh.flights[key] = fl
+		go c.fly(sh, key, fl)
+	}
+	sh.mu.Unlock()
+	t := time.NewTimer(c.cfg.Timeout)
+	defer t.Stop()
+	select {
+	case <-fl.done:
+		return fl.facts, fl.outcome
+	case <-t.C:
+		c.stats.waitedOut.Add(1)
+		return Facts{}, Failed
+	}
+}
+
+// mayAsk reports whether one more question is allowed, or counts why not. It
+// counts the flight in.
+func (c *Cache) mayAsk(now int64) (refused *atomic.Uint64) {
+	if c.ends.Err() != nil || !c.passable(now) {
+		return &c.stats.refusedDown
+	}
+	if c.flights.Add(1) > flightsMax {
+		c.flights.Add(-1)
+		return &c.stats.refusedBusy
+	}
+	if !c.withinRate(now) {
+		c.flights.Add(-1)
+		return &c.stats.refusedRate
+	}
+	return nil
+}
+
+// passable reports whether the source is up, or down and due for a try, which
+// is given out once.
+func (c *Cache) passable(now int64) bool {
+	till := c.downUntil.Load()
+	return till == 0 || now >= till && c.downUntil.CompareAndSwap(till, now+int64(downFor))
+}
+
+// withinRate takes one question out of the allowance of a second.
+func (c *Cache) withinRate(now int64) bool {
+	if c.cfg.Rate <= 0 {
+		return true
+	}
+	step := int64(time.Second) / int64(c.cfg.Rate)
+	for {
+		due := c.rate.Load()
+		next := max(due, now) + step
+		if next-now > int64(time.Second) {
+			return false
+		}
+		if c.rate.CompareAndSwap(due, next) {
+			return true
+		}
+	}
+}
+
+// fly asks for one name on behalf of the requests that wait for it.
+func (c *Cache) fly(sh *cacheShard, name string, fl *flight) {
+	ctx, cancel := context.WithTimeout(c.ends, c.cfg.Timeout)
+	defer func() {
+		cancel()
+		sh.mu.Lock()
+		delete(sh.flights, name)
+		sh.mu.Unlock()
+		close(fl.done)
+		c.flights.Add(-1)
+	}()
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		c.stats.refusedBusy.Add(1)
+		return // says nothing about the source
+	}
+	e, err := c.ask(ctx, name)
+	<-c.slots
+	fl.facts, fl.outcome = c.enter(name, e, err, false)
+}
+
+// ask puts one question to the source and judges its health by the answer.
+func (c *Cache) ask(ctx context.Context, name string) (e Entry, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+			c.stats.panics.Add(1)
+		}
+		c.judge(err)
+	}()
+	c.stats.questions.Add(1)
+	if e, err = c.source.Lookup(ctx, name); err == nil {
+		err = e.check()
+	}
+	return e, err
+}
+
+// judge notes what an answer says about the source.
+func (c *Cache) judge(err error) {
+	switch {
+	case err == nil:
+		c.stats.found.Add(1)
+	case errors.Is(err, ErrNotFound):
+		c.stats.notFound.Add(1)
+	case c.ends.Err() != nil:
+		return // we ended it
+	default:
+		c.stats.failed.Add(1)
+		text := strings.ToValidUTF8(err.Error(), "?")
+		c.stats.lastError.Store(&Trouble{time.Now(), text[:min(len(text), 300)]})
+		if errors.Is(err, ErrGarbage) {
+			c.stats.garbled.Store(true)
+			return // it is there: leaving it alone would not help
+		}
+		if c.failures.Add(1) >= downAfter {
+			c.downUntil.Store(time.Now().Add(downFor).UnixNano())
+		}
+		return
+	}
+	c.failures.Store(0)
+	c.stats.garbled.Store(false)
+	if c.downUntil.Load() != 0 {
+		c.downUntil.Store(0)
+	}
+}
+
+// enter remembers an answer and returns what to do by it. gone: a tenant that
+// was known may be forgotten.
+func (c *Cache) enter(name string, e Entry, err error, gone bool) (Facts, Outcome) {
+	now := time.Now().UnixNano()
+	sh, hash := c.shard([]byte(name))
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	known := sh.known.get(hash, []byte(name))
+	switch {
+	case err == nil:
+		facts := Facts{ID: e.ID, Plan: c.numbers.Number(e.Plan), Inactive: e.Inactive}
+		if sh.known.put(hash, name, facts, now+spread(c.cfg.TTL), used) {
+			c.stats.evicted.Add(1)
+		}
+		sh.unknown.remove(hash, name)
+		return facts, outcomeOf(facts)
+	case known != nil && !(errors.Is(err, ErrNotFound) && gone) && !errors.Is(err, ErrRemoved):
+		known.until, known.state = now+spread(retryAfter), known.state&^asking
+		return known.facts, outcomeOf(known.facts)
+	case errors.Is(err, ErrNotFound):
+		sh.known.remove(hash, name)
+		sh.unknown.put(hash, name, Facts{}, now+spread(c.cfg.NegativeTTL), 0)
+		return Facts{}, Unknown
+	}
+	sh.unknown.put(hash, name, Facts{}, now+int64(failedFor), failing)
+	return Facts{}, Failed
+}
+
+func outcomeOf(f Facts) Outcome {
+	if f.Inactive {
+		return Inactive
+	}
+	return Known
+}
+
+// Len implements Directory.
+func (c *Cache) Len() int {
+	n := 0
+	for i := range c.shards {
+		sh := &c.shards[i]
+		sh.mu.Lock()
+		n += sh.known.len()
+		sh.mu.Unlock()
+	}
+	return n
+}
