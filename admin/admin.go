@@ -58,6 +58,7 @@ type Sources struct {
 	Listeners  func() []net.Addr
 	Gossip     func() *Gossip // nil where there is no gossip; may be nil itself
 	Rejected   func() []Rejected
+	Tenants    func() Tenants // may be nil
 	Collectors []prometheus.Collector
 }
 

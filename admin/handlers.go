@@ -28,10 +28,11 @@ func (s *Server) handler() (http.Handler, error) {
 	get("/api/v1/overview", s.overview)
 	get("/api/v1/members", s.members)
 	get("/api/v1/config", s.config)
+	get("/api/v1/tenants", s.tenants)
 	post("/api/v1/reload", s.reload)
 	post("/api/v1/members/{member...}", s.change)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "no such endpoint; there are /ping /ready /metrics /version and /api/v1/{overview,members,config,reload}")
+		fail(w, http.StatusNotFound, "no such endpoint; there are /ping /ready /metrics /version and /api/v1/{overview,members,tenants,config,reload}")
 	})
 	return s.guard(mux), nil
 }

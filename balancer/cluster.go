@@ -20,8 +20,12 @@ type ClusterState struct {
 	InFlight  atomic.Int64
 	Responses [6]atomic.Uint64 // by class of status: [2] counts 2xx; [0] requests without an answer (client gone)
 	Retries   atomic.Uint64
-	turn      atomic.Uint64 // round robin
-	tokens    atomic.Int64  // retry budget in thousandths of a request
+	// Limited counts requests of tenants over a limit, by Limited* (bodies are
+	// no part of it), and WouldLimit those that were served because it is a
+	// dry run.
+	Limited, WouldLimit [LimitedBody + 1]atomic.Uint64
+	turn                atomic.Uint64 // round robin
+	tokens              atomic.Int64  // retry budget in thousandths of a request
 }
 
 const (

@@ -35,7 +35,9 @@ type ClusterConfig struct {
 	MemberScheme Scheme
 	MemberTLS    MemberTLS
 	Retry        Retry
-	BodyLimit    int64 // bytes of a request body; 0: none
+	BodyLimit    int64         // bytes of a request body; 0: none
+	TenantLimits tenant.Limits // but for Body
+	DryRun       bool          // limits, that on bodies too, are only counted
 	// RewriteLocation and RewriteCookies turn what names the member into what
 	// names this address, in Location and Content-Location, and in the Domain
 	// of Set-Cookie.

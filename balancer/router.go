@@ -16,6 +16,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"jetway/tenant"
 )
 
 // Options are what a Router takes from the parts around it.
@@ -31,6 +33,8 @@ type openFunc = func(*Endpoint) io.Closer
 type Router struct {
 	table atomic.Pointer[Table]
 	open  openFunc
+	// admission counts what tenants take, over all tables.
+	admission *tenant.Admission
 
 	mu        sync.Mutex // serialises writers; guards all below
 	cfg       Config
@@ -50,7 +54,7 @@ var ErrUnknownMember = errors.New("no such member")
 
 // NewRouter returns a Router without members.
 func NewRouter(cfg Config, opts Options) (*Router, error) {
-	r := &Router{open: opts.Transport, upstreams: map[upstreamKey]*Upstream{},
+	r := &Router{open: opts.Transport, admission: tenant.NewAdmission(), upstreams: map[upstreamKey]*Upstream{},
 		states: map[Key]*ClusterState{}, drained: map[memberKey]bool{}}
 	if err := r.Configure(cfg); err != nil {
 		return nil, err
@@ -60,6 +64,9 @@ func NewRouter(cfg Config, opts Options) (*Router, error) {
 
 // Table returns the current snapshot. A request loads it once and passes it on.
 func (r *Router) Table() *Table { return r.table.Load() }
+
+// Admission returns who is busy; its Run is for the caller to start.
+func (r *Router) Admission() *tenant.Admission { return r.admission }
 
 // Configure replaces the configuration; the members stay. On an error nothing
 // changes.
@@ -159,7 +166,7 @@ func validate(cfg *Config) error {
 // rebuildLocked builds a Table of cfg and members and swaps it in. Upstreams
 // and states that are still meant are carried over; the others are closed.
 func (r *Router) rebuildLocked() {
-	t := &Table{failOver: r.cfg.FailOver, tenants: r.cfg.Tenants,
+	t := &Table{failOver: r.cfg.FailOver, tenants: r.cfg.Tenants, admission: r.admission,
 		exact: map[string]*Host{}, wildcard: map[string]*Host{}}
 	if old := r.table.Load(); old != nil {
 		t.generation = old.generation + 1

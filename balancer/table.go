@@ -15,6 +15,7 @@ type Table struct {
 	generation uint64
 	failOver   bool
 	tenants    *tenant.Resolver
+	admission  *tenant.Admission
 	exact      map[string]*Host
 	wildcard   map[string]*Host // by suffix with its leading dot
 	clusters   []*Cluster       // by service, then key
@@ -75,6 +76,10 @@ type Decision struct {
 	Cluster *Cluster
 	View    *View
 	Tenant  tenant.Found
+	// Filled in by Admit.
+	Allowance tenant.Allowance // of one that was refused
+	BodyLimit int64            // 0: none
+	ticket    tenant.Ticket
 }
 
 // Generation counts rebuilds.

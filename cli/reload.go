@@ -27,11 +27,12 @@ type preparer interface {
 // reloader replaces the configuration of a load balancer that runs: all of it
 // or nothing.
 type reloader struct {
-	log    zerolog.Logger
-	server preparer
-	router *balancer.Router
-	static discovery.Publish
-	hangup chan struct{} // asks Run for a reload
+	log     zerolog.Logger
+	server  preparer
+	router  *balancer.Router
+	static  discovery.Publish
+	tenants *tenants
+	hangup  chan struct{} // asks Run for a reload
 
 	current atomic.Pointer[config.Config]
 	result  atomic.Pointer[admin.Reload]
@@ -111,7 +112,12 @@ func (r *reloader) applyLocked() (err error) {
 		return err
 	}
 	r.files.found(filesOf(next))
-	routing, err := next.Routing()
+	book, err := r.tenants.prepare(next)
+	if err != nil {
+		return err
+	}
+	abort = func() { r.tenants.abandon(book) }
+	routing, err := r.tenants.routing(next, book)
 	if err != nil {
 		return err
 	}
@@ -122,7 +128,10 @@ func (r *reloader) applyLocked() (err error) {
 	if err != nil {
 		return err
 	}
-	abort = undo
+	abort = func() {
+		undo()
+		r.tenants.abandon(book)
+	}
 	// Members that come with their domain are there before it, and those that
 	// go with theirs go after it: no request meets a domain without members.
 	r.static(union(old.Static, next.Static))
@@ -132,6 +141,7 @@ func (r *reloader) applyLocked() (err error) {
 	}
 	// From here on nothing fails.
 	r.static(next.Static)
+	r.tenants.commit(book)
 	commit()
 	r.current.Store(next)
 	return nil

@@ -66,7 +66,13 @@ func newReloadFixture(t *testing.T) *reloadFixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routing, err := cfg.Routing()
+	known := newTenants(zerolog.Nop())
+	book, err := known.prepare(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known.commit(book)
+	routing, err := known.routing(cfg, book)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +82,7 @@ func newReloadFixture(t *testing.T) *reloadFixture {
 	}
 	set := discovery.NewSet(router.SetMembers)
 	f.reloader = newReloader(cfg, newWatcher(statFile), zerolog.New(&f.log))
-	f.reloader.server, f.router, f.static = f.server, router, set.Source("static")
+	f.reloader.server, f.router, f.static, f.tenants = f.server, router, set.Source("static"), known
 	f.static(cfg.Static)
 	return f
 }

@@ -75,7 +75,7 @@ signal ended the process at once.`
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
 	root.AddCommand(
 		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(),
-		statusCommand(), membersCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
+		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
 		versionCommand())
 	tellUsage(root)
 	return root

@@ -88,6 +88,7 @@ type loadBalancer struct {
 	gossip   *discovery.Gossip // nil: not configured
 	admin    *admin.Server
 	reloader *reloader
+	tenants  *tenants
 	panics   *prometheus.CounterVec
 
 	gossiped atomic.Int64 // unix nanoseconds of the newest list by gossip, 0: none yet
@@ -101,20 +102,27 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	lb := &loadBalancer{log: log, started: time.Now(), node: node, reloader: newReloader(cfg, files, log),
 		panics: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "jetway_part_panics_total",
 			Help: "Parts of the program that ended in a panic."}, []string{"part"})}
-	routing, err := cfg.Routing()
+	lb.tenants = newTenants(log)
+	book, err := lb.tenants.prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	routing, err := lb.tenants.routing(cfg, book)
 	if err != nil {
 		return nil, err
 	}
 	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open}); err != nil {
 		return nil, err
 	}
+	lb.tenants.admission = lb.router.Admission()
+	lb.tenants.commit(book)
 	if lb.server, err = proxy.New(cfg.Proxy, lb.router, log); err != nil {
 		return nil, err
 	}
 	members := &roster{router: lb.router, log: log}
 	lb.members = discovery.NewSet(members.publish)
 	r := lb.reloader
-	r.router, r.server, r.static = lb.router, lb.server, lb.members.Source("static")
+	r.router, r.server, r.static, r.tenants = lb.router, lb.server, lb.members.Source("static"), lb.tenants
 	if cfg.Gossip != nil {
 		self := discovery.Identity{Node: lb.node, Installation: cfg.Installation}
 		if lb.gossip, err = discovery.NewGossip(*cfg.Gossip, self, lb.reserved, lb.gossipList(), log); err != nil {
@@ -151,6 +159,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"admin", stageAdmin, lb.admin.Run},
 		{"listeners", stageTraffic, lb.server.Run},
 		{"readiness", stageWork, lb.settle},
+		{"tenants", stageWork, lb.tenants.Run},
 		{"reload", stageWork, lb.reloader.Run},
 	}
 	if lb.gossip != nil {

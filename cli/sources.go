@@ -22,7 +22,8 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Listeners:  lb.server.Addresses,
 		Gossip:     lb.gossipView,
 		Rejected:   lb.rejected,
-		Collectors: []prometheus.Collector{lb.server.Collector(), lb.panics},
+		Tenants:    lb.tenantView,
+		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), lb.panics},
 	}
 }
 

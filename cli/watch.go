@@ -78,7 +78,12 @@ func filesOf(c *config.Config) []string {
 			files = append(files, path)
 		}
 	}
-	add(c.Tenants.DirectoryFile)
+	add(c.Tenants.Directory.File)
+	add(c.Tenants.SecretFile)
+	add(c.Tenants.TokenFile)
+	if h := c.Tenants.Directory.HTTP; h != nil {
+		add(h.CAFile)
+	}
 	for _, l := range c.Proxy.Listeners {
 		if l.TLS == nil {
 			continue

@@ -23,6 +23,7 @@ import (
 	"jetway/discovery"
 	"jetway/proxy"
 	"jetway/tenant"
+	"jetway/tenant/directory"
 )
 
 // Config is everything that loadbalancer.conf says, defaults filled in and
@@ -53,7 +54,10 @@ type Admin struct {
 // Tenants says whose requests are whose.
 type Tenants struct {
 	tenant.Config
-	DirectoryFile string // empty: no directory, every tenant is unknown
+	Directory  directory.Config // without what stands in the files below, see Config.Directory
+	SecretFile string           // holds the DSN
+	TokenFile  string
+	Plans      []tenant.Plan
 }
 
 // Load reads and checks the file at path, and the certificates, keys and other

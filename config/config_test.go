@@ -93,7 +93,7 @@ func TestSmallestFile(t *testing.T) {
 		Service: "app", Key: balancer.Key{Domain: "d", SubDomain: "worker"}, Hosts: []string{"localhost"}, Ranges: all,
 		Balance: balancer.LeastRequests, MemberScheme: balancer.SchemeSame, Retry: balancer.Retry{Attempts: 2, Budget: 0.2},
 	}})
-	r, err := c.Routing()
+	r, err := c.Routing(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,8 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "networks", fmt.Sprint(c.Gossip.AllowedCIDRs), "[10.0.0.0/8 ::1/128]")
 	equal(t, "member", c.Static[0], balancer.Member{ID: "w1", Domain: "d", SubDomains: []string{"mgt", "worker"}, Host: "2001:db8::1", HTTP: 1, HTTPS: 2,
 		Ports: []balancer.PortMapping{{From: 7, To: 8}, {From: 9, To: 10}}, Weight: 5, Zone: "a ${b} c", Source: "static"})
-	equal(t, "tenants", c.Tenants, Tenants{tenant.Config{Identify: []tenant.Rule{{Query: "q"}, {Path: "/t/{tenant}"}}, Super: "super.tenant", RefuseUnknown: true}, "/etc/jetway/t.yaml"})
+	equal(t, "tenants", c.Tenants.Config, tenant.Config{Identify: []tenant.Rule{{Query: "q"}, {Path: "/t/{tenant}"}}, Super: "super.tenant", RefuseUnknown: true})
+	equal(t, "directory", c.Tenants.Directory.File, "/etc/jetway/t.yaml")
 	equal(t, "range", c.Clusters[0].Ranges.String(), "1,5-9,*")
 	equal(t, "hosts", c.Clusters[0].Hosts, []string{"mgt.example.com", "[2001:db8::1]", "10.0.0.1"})
 
@@ -337,11 +338,15 @@ func TestRoutingReadsTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Routing(); err == nil || !strings.Contains(err.Error(), `"acme.com" stands twice`) {
+	if _, err := c.List(nil); err == nil || !strings.Contains(err.Error(), `"acme.com" stands twice`) {
 		t.Errorf("a tenant that stands twice gives %v", err)
 	}
 	write(t, dir, "t.csv", "acme.com,1\n")
-	r, err := c.Routing()
+	list, err := c.List(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Routing(list, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (d *decoder) open(n *yaml.Node, path, kind string) object {
 
 // block reports whether o takes the keys of <block> as well.
 func (o object) block() bool {
-	return o.path == "services.defaults" || strings.HasSuffix(o.path, ">")
+	return o.path == "services.defaults" || strings.HasPrefix(o.path, "services.") && strings.HasSuffix(o.path, ">")
 }
 
 // strict reports unknown keys.

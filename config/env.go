@@ -61,7 +61,7 @@ func escape(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 // secret reports whether the name of a key says that its value must not be
 // shown.
 func secret(name string) bool {
-	for _, word := range []string{"secret", "token", "password", "key"} {
+	for _, word := range []string{"secret", "token", "password", "key", "dsn"} {
 		if strings.Contains(name, word) {
 			return true
 		}

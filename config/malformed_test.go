@@ -202,7 +202,7 @@ func TestMalformed(t *testing.T) {
 	f("block", `  app:`, "  a b:", "12:3", `"a b" cannot be a name in services`)
 
 	f("tenants", `services:`, "tenants: {identify: [{path: /t/x}]}\nservices:", "11:29", `cannot use path pattern "/t/x": expected literal segments`)
-	f("tenants", `services:`, "tenants: {identify: [{}]}\nservices:", "11:22", `a rule needs one of path and query`)
+	f("tenants", `services:`, "tenants: {identify: [{}]}\nservices:", "11:22", `a rule needs one of path, host, header, cookie and query`)
 	f("tenants", `services:`, "tenants: {directory: {file: t.txt}}\nservices:", "11:29", `ends in .csv`)
 	f("tenants", `services:`, "tenants: {headers: {id: Host}}\nservices:", "11:25", `this one has another meaning`)
 	f("tenants", `services:`, "tenants: {unknown: refused}\nservices:", "11:20", `expected default or refuse`)

@@ -11,6 +11,7 @@ import (
 
 	"jetway/balancer"
 	"jetway/proxy"
+	"jetway/tenant"
 )
 
 // mask stands where a secret was.
@@ -188,25 +189,90 @@ func (c *Config) printMembership(p printer) {
 
 func (c *Config) printTenants(p printer) {
 	t := c.Tenants
-	p.sections("identify", len(t.Identify), func(i int, s printer) {
-		if r := t.Identify[i]; r.Path != "" {
-			s.text("path", r.Path)
-		} else {
-			s.text("query", r.Query)
-		}
-	})
+	printRules(p, t.Identify)
 	p.text("super", t.Super)
 	unknown := "default"
 	if t.RefuseUnknown {
 		unknown = "refuse"
 	}
 	p.text("unknown", unknown)
-	if t.DirectoryFile != "" {
-		p.section("directory").text("file", t.DirectoryFile)
+	if t.Directory.Kind() != "none" {
+		c.printDirectory(p.section("directory"))
+	}
+	if len(t.Plans) > 0 {
+		printPlans(p.section("plans"), t.Plans)
 	}
 	h := p.section("headers")
 	h.text("id", c.Proxy.TenantHeaders.ID)
 	h.text("name", c.Proxy.TenantHeaders.Name)
+}
+
+func printRules(p printer, rules []tenant.Rule) {
+	p.sections("identify", len(rules), func(i int, s printer) {
+		r := rules[i]
+		for _, kind := range [...]struct{ name, value string }{{"path", r.Path}, {"host", r.Host}, {"header", r.Header}, {"cookie", r.Cookie}, {"query", r.Query}} {
+			if kind.value != "" {
+				s.text(kind.name, kind.value)
+			}
+		}
+	})
+}
+
+func (c *Config) printDirectory(p printer) {
+	d := &c.Tenants.Directory
+	switch {
+	case d.File != "":
+		p.text("file", d.File)
+	case d.SQL != nil:
+		s := p.section("sql")
+		s.text("driver", string(d.SQL.Driver))
+		if c.Tenants.SecretFile != "" {
+			s.text("dsn_file", c.Tenants.SecretFile)
+		} else {
+			s.add("dsn", textNode(mask)) // may hold a password wherever it came from
+		}
+		s.text("query", d.SQL.Query)
+		s.plain("active", d.SQL.Active)
+		s.plain("connections", d.SQL.Connections)
+		s.plain("idle", formatDuration(d.SQL.IdleFor))
+		s.plain("lifetime", formatDuration(d.SQL.Lifetime))
+	case d.HTTP != nil:
+		s := p.section("http")
+		s.text("url", d.HTTP.URL)
+		s.text("ca_file", d.HTTP.CAFile)
+		if d.HTTP.Token != "" {
+			s.add("token", textNode(mask))
+		}
+		s.text("token_file", c.Tenants.TokenFile)
+	case d.Embedded != nil:
+		p.section("embedded").text("file", d.Embedded.File)
+	}
+	p.text("max_shrink", formatPercent(d.MaxShrink))
+	p.plain("ttl", formatDuration(d.Cache.TTL))
+	p.plain("negative_ttl", formatDuration(d.Cache.NegativeTTL))
+	p.plain("timeout", formatDuration(d.Cache.Timeout))
+	p.plain("entries", d.Cache.Entries)
+	p.plain("concurrency", d.Cache.Concurrency)
+	p.plain("rate", d.Cache.Rate)
+}
+
+func printPlans(p printer, plans []tenant.Plan) {
+	for _, plan := range plans {
+		s := p.section(plan.Name)
+		s.texts("tenants", plan.Tenants)
+		if plan.Body != tenant.Inherit {
+			s.text("body", formatSize(plan.Body))
+		}
+		if plan.InFlight != tenant.Inherit {
+			s.plain("tenant_in_flight", plan.InFlight)
+		}
+		if plan.Rate != tenant.Inherit {
+			s.plain("tenant_rate", formatRate(plan.Rate))
+		}
+		if plan.Burst != tenant.Inherit {
+			s.plain("tenant_burst", plan.Burst)
+		}
+	}
 }
 
 // printServices relies on the clusters of a service, and those of a domain in
@@ -216,7 +282,11 @@ func (c *Config) printServices(p printer) {
 	for i, cl := range c.Clusters {
 		newService := i == 0 || c.Clusters[i-1].Service != cl.Service
 		if newService {
-			domains = p.section(cl.Service).section("domains")
+			service := p.section(cl.Service)
+			if own, ok := c.Tenants.Services[cl.Service]; ok {
+				printRules(service, own)
+			}
+			domains = service.section("domains")
 		}
 		if newService || c.Clusters[i-1].Key.Domain != cl.Key.Domain {
 			domain := domains.section(cl.Key.Domain)
@@ -238,7 +308,12 @@ func printCluster(p printer, c balancer.ClusterConfig) {
 	tls.text("ca_file", c.MemberTLS.CAFile)
 	tls.text("server_name", c.MemberTLS.ServerName)
 	tls.plain("insecure", c.MemberTLS.Insecure)
-	p.section("limits").text("body", formatSize(c.BodyLimit))
+	limits := p.section("limits")
+	limits.text("body", formatSize(c.BodyLimit))
+	limits.plain("tenant_in_flight", c.TenantLimits.InFlight)
+	limits.plain("tenant_rate", formatRate(c.TenantLimits.Rate))
+	limits.plain("tenant_burst", c.TenantLimits.Burst)
+	limits.plain("dry_run", c.DryRun)
 	rewrite := p.section("rewrite")
 	rewrite.plain("location", c.RewriteLocation)
 	rewrite.plain("cookies", c.RewriteCookies)

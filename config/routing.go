@@ -9,23 +9,14 @@ import (
 	"jetway/tenant"
 )
 
-// Routing returns what the routing table is built from. It reads the tenants
-// file, so it may fail where Load did not.
-func (c *Config) Routing() (balancer.Config, error) {
-	var list *tenant.List
-	if c.Tenants.DirectoryFile != "" {
-		entries, err := LoadTenants(c.Tenants.DirectoryFile)
-		if err != nil {
-			return balancer.Config{}, err
-		}
-		if list, err = tenant.NewList(entries, nil); err != nil {
-			return balancer.Config{}, fmt.Errorf("cannot use tenants file %q: %w", c.Tenants.DirectoryFile, err)
-		}
-	}
-	resolver, err := tenant.NewResolver(c.Tenants.Config, list)
+// Routing returns what the routing table is built from, with tenants looked up
+// in d; nil knows nobody. numbers are those of plans in d.
+func (c *Config) Routing(d tenant.Directory, numbers *tenant.Plans) (balancer.Config, error) {
+	resolver, err := tenant.NewResolver(c.Tenants.Config, d)
 	if err != nil {
 		return balancer.Config{}, err
 	}
+	resolver.SetPlans(c.Tenants.Plans, numbers)
 	b := balancer.Config{Clusters: slices.Clone(c.Clusters), Tenants: resolver, FailOver: c.FailOver}
 	for i := range b.Clusters {
 		m := &b.Clusters[i].MemberTLS

@@ -74,7 +74,7 @@ func TestShippedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Routing(); err != nil {
+	if _, err := c.Routing(nil, nil); err != nil {
 		t.Error(err)
 	}
 	if len(c.Warnings) > 0 {
@@ -84,10 +84,11 @@ func TestShippedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := regexp.MustCompile(`(?m)^( *)#([^ #])`).ReplaceAll(data, []byte("$1$2"))
+	all := regexp.MustCompile(`(?m)^( *)#([^ #|])`).ReplaceAll(data, []byte("$1$2"))
 	if _, err := Parse("loadbalancer.conf", all, nil); err != nil {
 		t.Errorf("with everything switched on: %v", err)
 	}
+	all = regexp.MustCompile(`(?m)^( *)#\|?([^ #])`).ReplaceAll(data, []byte("$1$2")) // with what excludes each other, too
 	var root yaml.Node
 	if err := yaml.Unmarshal(all, &root); err != nil {
 		t.Fatal(err)
@@ -114,6 +115,8 @@ func collect(n *yaml.Node, path string, paths map[string]bool) {
 			switch parent := path[strings.LastIndexByte(path, '.')+1:]; {
 			case path == "services" && n.Content[i].Value != "defaults":
 				p = "services.<service>"
+			case path == "tenants.plans":
+				p = "tenants.plans.<plan>"
 			case parent == "domains":
 				p = path + ".<domain>"
 			case parent == "sub_domains":
@@ -133,7 +136,7 @@ func collect(n *yaml.Node, path string, paths map[string]bool) {
 // each must be looked at and refused.
 func TestSchemaIsDecoded(t *testing.T) {
 	for _, k := range schema() {
-		path := strings.NewReplacer("<block>", "services.app", "<service>", "app", "<domain>", "d", "<sub_domain>", "s").Replace(k.path)
+		path := strings.NewReplacer("<block>", "services.app", "<service>", "app", "<domain>", "d", "<sub_domain>", "s", "<plan>", "p").Replace(k.path)
 		value := `["\u0001"]` // no section, no text, and no good element of a list
 		file := value
 		steps := strings.Split(path, ".")

@@ -47,6 +47,7 @@ func (d *decoder) services(o object, c *Config) []clusterAt {
 	n := 0
 	for name, service := range o.named("services.<service>") {
 		n++
+		s.identifyService(service, name, c)
 		s.service(name, service, top)
 	}
 	if n == 0 && !o.inherits {
@@ -144,7 +145,10 @@ func (d *serviceDecoder) block(o object, s *settings) {
 	readFile(tls, "ca_file", &s.MemberTLS.CAFile, checkCertificates)
 	read(tls, "server_name", &s.MemberTLS.ServerName, parseHost)
 	read(tls, "insecure", &s.MemberTLS.Insecure, parseBool)
-	read(o.section("limits"), "body", &s.BodyLimit, parseSize)
+	limits := o.section("limits")
+	read(limits, "body", &s.BodyLimit, parseSize)
+	readTenantLimits(limits, &s.TenantLimits)
+	read(limits, "dry_run", &s.DryRun, parseBool)
 	rewrite := o.section("rewrite")
 	read(rewrite, "location", &s.RewriteLocation, parseBool)
 	read(rewrite, "cookies", &s.RewriteCookies, parseBool)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"jetway/tenant"
 )
 
 // The parsers of this file return what they expected as the text of the
@@ -131,6 +133,28 @@ func parseNumber(lo, hi int) func(string) (int, error) {
 		}
 		return n, nil
 	}
+}
+
+// rateMax bounds rates: a step between two requests is at least a microsecond.
+const rateMax = 1e6
+
+// parseRate reads a number per second.
+func parseRate(s string) (float64, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f < 0 || f > rateMax || f > 0 && f < 0.001 || strings.Trim(s, "0123456789.") != "" {
+		return 0, errors.New("requests per second, 0 or from 0.001 to 1000000, such as 50 or 0.5")
+	}
+	return f, nil
+}
+
+func formatRate(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func parseTenant(s string) (string, error) {
+	s = strings.ToLower(s)
+	if !tenant.ValidName(s) {
+		return "", errors.New("a tenant name of letters, digits, dots, hyphens and underscores")
+	}
+	return s, nil
 }
 
 func parsePort(s string) (uint16, error) {

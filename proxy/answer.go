@@ -234,6 +234,8 @@ func (x *exchange) appendRefusal(f fault, keep bool) {
 	b = append(append(b, x.requestID()...), "\r\n"...)
 	if s := f.retryAfter(); s > 0 {
 		b = append(strconv.AppendInt(append(b, "Retry-After: "...), int64(s), 10), "\r\n"...)
+	} else if f == limited {
+		b = x.appendAllowance(b)
 	}
 	if f == methodRefused {
 		b = append(b, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"...)

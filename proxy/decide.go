@@ -1,6 +1,11 @@
 package proxy
 
-import "jetway/balancer"
+import (
+	"strconv"
+	"time"
+
+	"jetway/balancer"
+)
 
 // decide asks the routing table, and the directory where only that can tell
 // whose request it is.
@@ -46,4 +51,25 @@ func (h *requestHead) Field(name string, from int) (value []byte, next int) {
 		}
 	}
 	return nil, -1
+}
+
+// appendAllowance tells a client whose tenant took too much when to come back
+// (RFC 9110, 10.2.3), and what the limit is, in the fields of
+// draft-ietf-httpapi-ratelimit-headers.
+func (x *exchange) appendAllowance(b []byte) []byte {
+	a := &x.decision.Allowance
+	field := func(name string, n int64) {
+		b = append(strconv.AppendInt(append(append(b, name...), ": "...), n, 10), "\r\n"...)
+	}
+	wait := max(int64((a.Wait+time.Second-1)/time.Second), 1)
+	field("Retry-After", wait)
+	field("RateLimit-Limit", int64(a.Limit))
+	field("RateLimit-Remaining", 0)
+	field("RateLimit-Reset", wait)
+	if a.Window > 0 {
+		b = strconv.AppendInt(append(b, "RateLimit-Policy: "...), int64(a.Limit), 10)
+		b = strconv.AppendInt(append(b, ";w="...), max(int64((a.Window+time.Second/2)/time.Second), 1), 10)
+		b = append(b, "\r\n"...)
+	}
+	return b
 }

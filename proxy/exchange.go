@@ -113,9 +113,15 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	if f := x.decide(table); f != noFault {
 		return x.refuse(f)
 	}
+	if table.Admit(&x.decision, x.route.Now) != tenant.Admitted {
+		return x.refuse(limited)
+	}
 	cluster := x.decision.Cluster
 	cluster.Begin()
-	defer func() { cluster.End(x.status) }()
+	defer func() {
+		cluster.End(x.status)
+		table.Release(&x.decision)
+	}()
 	x.buildRequest()
 	x.bufferBody()
 	if x.req.upgrade {

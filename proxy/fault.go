@@ -41,6 +41,7 @@ const (
 	tooManyUpgrades
 	inactiveTenant
 	directoryDown
+	limited
 	faults // their number
 )
 
@@ -65,6 +66,8 @@ func (f fault) status() int {
 		return 421
 	case badExpect:
 		return 417
+	case limited:
+		return 429
 	case headTooLarge:
 		return 431
 	case clientGone:
@@ -93,7 +96,7 @@ func (f fault) code() string {
 		"head_too_large", "body_too_large", "head_timeout", "body_timeout", "no_host", "unknown_tenant",
 		"no_domain", "no_member", "no_port", "overloaded", "connect_failed", "connect_timeout",
 		"member_broke", "member_invalid", "response_timeout", "client_gone", "crashed", "misdirected", "upgrade_limit",
-		"inactive_tenant", "directory"}[f]
+		"inactive_tenant", "directory", "limited"}[f]
 }
 
 // text is the sentence that people read.
@@ -109,7 +112,8 @@ func (f fault) text() string {
 		"No member serves this port.", "Too many requests are waiting.", "The member could not be reached.",
 		"The member could not be reached in time.", "The member broke the connection.", "The member's answer is invalid.",
 		"The member did not answer in time.", "The client went away.", "Internal error.", "This connection is for another host name.", "Too many connections are upgraded.",
-		"This tenant is switched off.", "Whose request this is cannot be found out now."}[f]
+		"This tenant is switched off.", "Whose request this is cannot be found out now.",
+		"This tenant sends too many requests."}[f]
 }
 
 // closes reports whether the client's connection ends with the answer: always

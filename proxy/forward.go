@@ -255,6 +255,5 @@ func (x *exchange) bodyDeadline(started time.Time, got int64) time.Time {
 
 // overLimit reports whether the body grew larger than its service allows.
 func (x *exchange) overLimit() bool {
-	limit := x.decision.Cluster.Config.BodyLimit
-	return limit > 0 && (x.req.length > limit || x.reqBody.payload > limit)
+	return x.decision.BodyTooLarge(max(x.req.length, x.reqBody.payload))
 }

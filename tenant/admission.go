@@ -21,6 +21,9 @@ type Ticket struct {
 	counted bool
 }
 
+// Counted reports whether Leave has to follow.
+func (t *Ticket) Counted() bool { return t.counted }
+
 type ticketKey struct {
 	service string
 	id      ID
@@ -28,10 +31,9 @@ type ticketKey struct {
 
 // Allowance is what a refused tenant is told, and when to come back.
 type Allowance struct {
-	Limit     int           // of the window, requests
-	Window    time.Duration // 0: the limit is on requests at a time
-	Remaining int
-	Wait      time.Duration // until the next request would be admitted by rate
+	Limit  int           // requests, of the window
+	Window time.Duration // 0: the limit is on requests at a time
+	Wait   time.Duration // until the next request would be admitted
 }
 
 const (

@@ -45,8 +45,9 @@ const (
 	// canaries is how many other tenants are looked for before one that is
 	// missing is forgotten; doubtFor how long the doubt lasts if they are
 	// missing too.
-	canaries = 8
-	doubtFor = 10 * time.Second
+	canaries    = 8
+	canariesNow = 3 // while a request waits
+	doubtFor    = 10 * time.Second
 )
 
 // Cache is a Directory over a Source that has to be asked. What it knows, it
@@ -69,7 +70,8 @@ type Cache struct {
 
 	failures  atomic.Int32 // in a row
 	downUntil atomic.Int64 // unix nanoseconds; 0: not down
-	doubtTill atomic.Int64 // no tenant is forgotten before
+	doubtTill atomic.Int64 // no tenant is forgotten before, and no name said not to exist
+	foundAt   atomic.Int64 // when the newest question that found a tenant was put
 	stats     cacheStats
 }
 
@@ -254,9 +256,54 @@ func (c *Cache) fly(sh *cacheShard, name string, fl *flight) {
 		c.stats.refusedBusy.Add(1)
 		return // says nothing about the source
 	}
+	if ctx.Err() != nil {
+		<-c.slots
+		c.stats.refusedBusy.Add(1)
+		return
+	}
+	started := time.Now().UnixNano()
 	e, err := c.ask(ctx, name)
+	if errors.Is(err, ErrNotFound) && !errors.Is(err, ErrRemoved) && !c.trusted(ctx, started) {
+		err = errDoubted
+	}
 	<-c.slots
 	fl.facts, fl.outcome = c.enter(name, e, err, false)
+}
+
+// errDoubted: the source says that it does not have a tenant, but it does not
+// have those either that are known.
+var errDoubted = errors.New("tenants are missing from the directory")
+
+// trusted reports whether a source that did not have a tenant, asked at
+// started, is the right one and whole: it has to have some tenant that is
+// known. Without that, somebody with a domain of his own could end in the
+// shared one because a table was emptied.
+func (c *Cache) trusted(ctx context.Context, started int64) bool {
+	if started <= c.foundAt.Load() {
+		return true
+	}
+	if time.Now().UnixNano() < c.doubtTill.Load() {
+		return false
+	}
+	known := c.some(canariesNow, "")
+	for _, name := range known {
+		switch _, err := c.ask(ctx, name); {
+		case err == nil:
+			return true
+		case !errors.Is(err, ErrNotFound):
+			return false
+		}
+	}
+	if len(known) > 0 {
+		c.doubt()
+	}
+	return len(known) == 0
+}
+
+// doubt stops believing what the source does not have, for a while.
+func (c *Cache) doubt() {
+	c.doubtTill.Store(time.Now().UnixNano() + int64(doubtFor))
+	c.stats.doubts.Add(1)
 }
 
 // ask puts one question to the source and judges its health by the answer.
@@ -269,6 +316,12 @@ func (c *Cache) ask(ctx context.Context, name string) (e Entry, err error) {
 		c.judge(err)
 	}()
 	c.stats.questions.Add(1)
+	started := time.Now().UnixNano()
+	defer func() {
+		if err == nil && started > c.foundAt.Load() {
+			c.foundAt.Store(started)
+		}
+	}()
 	if e, err = c.source.Lookup(ctx, name); err == nil {
 		err = e.check()
 	}

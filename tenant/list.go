@@ -103,6 +103,9 @@ func repeatedID(entries []Entry) error {
 	return nil
 }
 
+// Check reports whether name and id can be those of a tenant.
+func (e *Entry) Check() error { return checkEntry(e.Name, e.ID) }
+
 func checkEntry(name string, id ID) error {
 	if !ValidName(name) {
 		return fmt.Errorf("%q is not a tenant name; expected letters, digits, dots, hyphens and underscores, beginning with a letter or digit, at most %d", name, MaxName)

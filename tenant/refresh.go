@@ -85,8 +85,7 @@ func (c *Cache) othersAreThere(ctx context.Context, but string) bool {
 	if found > missing {
 		return true
 	}
-	c.doubtTill.Store(now + int64(doubtFor))
-	c.stats.doubts.Add(1)
+	c.doubt()
 	return false
 }
 

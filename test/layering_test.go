@@ -24,17 +24,18 @@ const module = "jetway"
 func layers() map[string][]string {
 	middle := []string{"balancer", "tenant"}
 	return map[string][]string{
-		".":         {"cli"},
-		"cli":       {"cli/demo", "proxy", "discovery", "standby", "autoscale", "admin", "config", "balancer", "tenant"},
-		"cli/demo":  {},
-		"proxy":     middle,
-		"discovery": middle,
-		"standby":   middle,
-		"autoscale": middle,
-		"admin":     middle,
-		"config":    {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "tenant"}, // for their Config types
-		"balancer":  {"tenant"},
-		"tenant":    {},
+		".":                {"cli"},
+		"cli":              {"cli/demo", "proxy", "discovery", "standby", "autoscale", "admin", "config", "balancer", "tenant", "tenant/directory"},
+		"cli/demo":         {},
+		"proxy":            middle,
+		"discovery":        middle,
+		"standby":          middle,
+		"autoscale":        middle,
+		"admin":            middle,
+		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "tenant", "tenant/directory"}, // for their Config types
+		"balancer":         {"tenant"},
+		"tenant":           {},
+		"tenant/directory": {"tenant"},
 	}
 }
 
@@ -46,7 +47,8 @@ func homes() map[string][]string {
 		"gopkg.in/yaml.v3":                {"config"},
 		"github.com/spf13/cobra":          {"cli", "cli/demo"},
 		"github.com/valyala/fasthttp":     {"proxy", "discovery", "autoscale", "cli", "cli/demo", "admin"},
-		"net/http":                        {"admin", "cli", "cli/demo", "discovery", "autoscale", "proxy"},
+		"net/http":                        {"admin", "cli", "cli/demo", "discovery", "autoscale", "proxy", "tenant/directory"},
+		"database/sql":                    {"tenant/directory"},
 	}
 }
 
