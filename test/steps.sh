@@ -39,6 +39,8 @@ install_tools() {
   for tool in serf haproxy nginx caddy curl openssl slowhttptest; do
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
   done
+  compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null || missing+=(mariadb-server)
   [ ${#missing[@]} -eq 0 ] && return 0
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"

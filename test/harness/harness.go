@@ -91,3 +91,6 @@ func FreePort(t testing.TB) int {
 
 // Loopback returns 127.0.0.1:port.
 func Loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// Long reports whether tests run in their long form: JETWAY_LONG=1.
+func Long() bool { return os.Getenv("JETWAY_LONG") == "1" }

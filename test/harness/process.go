@@ -65,7 +65,10 @@ func startProcess(t testing.TB, cmd *exec.Cmd) *Process {
 	p := &Process{Name: cmd.Args[0], t: t, cmd: cmd, gone: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.log, &p.log
 	// A test that dies must not leave the program behind.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot start %s: %v", p.Name, err)
 	}

@@ -1,12 +1,26 @@
 package httpcases
 
-// tenantPathRows are group N: the path decides whose request it is. N15 and
-// N17 come with the issue of tenants.
+import "fmt"
+
+// tenantPathRows are group N: the path decides whose request it is.
 func tenantPathRows() []row {
 	in := func(target string) string { return raw("GET "+target+" HTTP/1.1", "Host: n.lb.test") }
 	at := func(id, what, target, member string) row {
 		return goodAs(id, what, in(target), same(in(target)).to(member))
 	}
+	claim := func(id, what, field, target, member string) row {
+		text := raw("GET "+target+" HTTP/1.1", "Host: n.lb.test", field)
+		return goodAs(id, what, text, fwd(text, field).to(member))
+	}
+	// The flood itself, a million of them, is in test/tenants.
+	strangers := row{id: "N17", what: "many unknown tenants on one connection"}
+	var known []msg
+	for i := range 40 {
+		text := in(fmt.Sprintf("/t/stranger-%d.example/x", i))
+		strangers.in += text
+		known = append(known, same(text).to("n0"))
+	}
+	strangers.want = ok(known...)
 	eitherAt := func(id, what, target string, members ...string) row {
 		r := bad(id, what, in(target))
 		for _, m := range members {
@@ -57,6 +71,11 @@ func tenantPathRows() []row {
 		at("N14a", "another tenant in the query", "/t/t1/x?tenantDomain=t2", "n1"),
 		at("N14b", "tenant in the query only", "/x?tenantDomain=t2", "n2"),
 		at("N14c", "path in the query", "/x?/t/t2/", "n0"),
+		claim("N15", "the client claims a tenant's id", "X-Tenant-Id: t2", "/x", "n0"),
+		claim("N15a", "and is of another tenant", "X-Tenant-Id: 2", "/t/t1/x", "n1"),
+		claim("N15b", "or claims a name, in upper case", "X-TENANT-NAME: t2", "/t/t1/x", "n1"),
+		claim("N15c", "or with underscores", "X_Tenant_Id: 2", "/t/t1/x", "n1"),
+		strangers,
 		at("N16", "two tenants in the path", "/t/t1/x/t/t2/y", "n1"),
 		at("N16a", "tenant at the end", "/a/b/t/t2", "n2"),
 		at("N16b", "no tenant behind the marker", "/t/", "n0"),
