@@ -189,11 +189,14 @@ func parseText(s string) (string, error) {
 			return "", errors.New("one line of printable text")
 		}
 	}
-	if len(s) > 4096 {
-		return "", errors.New("at most 4096 bytes")
+	if len(s) > textMax {
+		return "", fmt.Errorf("at most %d bytes", textMax)
 	}
 	return s, nil
 }
+
+// textMax bounds what one line of text may hold.
+const textMax = 4096
 
 // nameMax leaves room for the longest host name with a port, the default name
 // of some things.

@@ -135,23 +135,31 @@ func add(ctx context.Context, tx *sql.Tx, e tenant.Entry) (tenant.ID, error) {
 	return e.ID, put(ctx, tx, e)
 }
 
-// put enters or replaces a tenant.
-func put(ctx context.Context, tx *sql.Tx, e tenant.Entry) error {
-	if err := e.Check(); err != nil {
+const putTenant = `INSERT INTO tenants (name, id, active, plan) VALUES (?, ?, ?, ?)
+	ON CONFLICT (name) DO UPDATE SET id = excluded.id, active = excluded.active, plan = excluded.plan, removed = 0`
+
+// put enters or replaces tenants.
+func put(ctx context.Context, tx *sql.Tx, entries ...tenant.Entry) error {
+	stmt, err := tx.PrepareContext(ctx, putTenant)
+	if err != nil {
 		return err
 	}
-	var other string
-	err := tx.QueryRowContext(ctx, "SELECT name FROM tenants WHERE id = ? AND name <> ?", e.ID, e.Name).Scan(&other)
-	if err == nil {
-		return fmt.Errorf("cannot give tenant %q the id %d: it is that of %q", e.Name, e.ID, other)
+	defer stmt.Close()
+	for i := range entries {
+		e := &entries[i]
+		if err := e.Check(); err != nil {
+			return err
+		}
+		if _, err := stmt.ExecContext(ctx, e.Name, e.ID, !e.Inactive, e.Plan); err != nil {
+			var other string
+			taken := tx.QueryRowContext(ctx, "SELECT name FROM tenants WHERE id = ? AND name <> ?", e.ID, e.Name).Scan(&other) == nil
+			if taken {
+				return fmt.Errorf("cannot give tenant %q the id %d: it is that of %q", e.Name, e.ID, other)
+			}
+			return err
+		}
 	}
-	if !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO tenants (name, id, active, plan) VALUES (?, ?, ?, ?)
-		ON CONFLICT (name) DO UPDATE SET id = excluded.id, active = excluded.active, plan = excluded.plan, removed = 0`,
-		e.Name, e.ID, !e.Inactive, e.Plan)
-	return err
+	return nil
 }
 
 // Set changes a tenant that is there: change is given what is known of it.
@@ -189,14 +197,7 @@ func (b *Book) Remove(ctx context.Context, name string) error {
 
 // Import enters or replaces tenants, all of them or none.
 func (b *Book) Import(ctx context.Context, entries []tenant.Entry) error {
-	return b.change(ctx, func(tx *sql.Tx) error {
-		for _, e := range entries {
-			if err := put(ctx, tx, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return b.change(ctx, func(tx *sql.Tx) error { return put(ctx, tx, entries...) })
 }
 
 // change runs f as one change that a running Jetway notices.
