@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"jetway/tenant"
@@ -135,29 +137,48 @@ func add(ctx context.Context, tx *sql.Tx, e tenant.Entry) (tenant.ID, error) {
 	return e.ID, put(ctx, tx, e)
 }
 
-const putTenant = `INSERT INTO tenants (name, id, active, plan) VALUES (?, ?, ?, ?)
-	ON CONFLICT (name) DO UPDATE SET id = excluded.id, active = excluded.active, plan = excluded.plan, removed = 0`
+const (
+	putInto   = "INSERT INTO tenants (name, id, active, plan) VALUES "
+	putRow    = "(?, ?, ?, ?)"
+	putUpdate = " ON CONFLICT (name) DO UPDATE SET id = excluded.id, active = excluded.active, plan = excluded.plan, removed = 0"
+	// putRows is how many go into one statement, which is what an import costs.
+	putRows = 500
+)
 
 // put enters or replaces tenants.
 func put(ctx context.Context, tx *sql.Tx, entries ...tenant.Entry) error {
-	stmt, err := tx.PrepareContext(ctx, putTenant)
-	if err != nil {
-		return err
+	for chunk := range slices.Chunk(entries, putRows) {
+		values := make([]any, 0, 4*len(chunk))
+		for i := range chunk {
+			e := &chunk[i]
+			if err := e.Check(); err != nil {
+				return err
+			}
+			values = append(values, e.Name, e.ID, !e.Inactive, e.Plan)
+		}
+		query := putInto + putRow + strings.Repeat(", "+putRow, len(chunk)-1) + putUpdate
+		if _, err := tx.ExecContext(ctx, query, values...); err != nil {
+			return cmp.Or(takenID(ctx, tx, chunk), err)
+		}
 	}
-	defer stmt.Close()
+	return nil
+}
+
+// takenID finds an entry whose id another tenant has, nil where none has.
+func takenID(ctx context.Context, tx *sql.Tx, entries []tenant.Entry) error {
+	names := map[tenant.ID]string{}
 	for i := range entries {
 		e := &entries[i]
-		if err := e.Check(); err != nil {
-			return err
-		}
-		if _, err := stmt.ExecContext(ctx, e.Name, e.ID, !e.Inactive, e.Plan); err != nil {
-			var other string
-			taken := tx.QueryRowContext(ctx, "SELECT name FROM tenants WHERE id = ? AND name <> ?", e.ID, e.Name).Scan(&other) == nil
-			if taken {
-				return fmt.Errorf("cannot give tenant %q the id %d: it is that of %q", e.Name, e.ID, other)
+		other := names[e.ID]
+		if other == "" {
+			if err := tx.QueryRowContext(ctx, "SELECT name FROM tenants WHERE id = ? AND name <> ?", e.ID, e.Name).Scan(&other); err != nil {
+				other = ""
 			}
-			return err
 		}
+		if other != "" && other != e.Name {
+			return fmt.Errorf("cannot give tenant %q the id %d: it is that of %q", e.Name, e.ID, other)
+		}
+		names[e.ID] = e.Name
 	}
 	return nil
 }
