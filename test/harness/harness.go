@@ -18,12 +18,14 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -61,8 +63,9 @@ const portMin, portMax = 10240, 32000
 
 // ports remembers what was handed out in this process.
 var ports = struct {
-	mu   sync.Mutex // guards used
+	mu   sync.Mutex // guards all
 	used map[int]bool
+	held []net.PacketConn // reservations, see reserve
 }{used: map[int]bool{}}
 
 // FreePort returns a loopback TCP port that nothing listens on and that no
@@ -82,11 +85,25 @@ func FreePort(t testing.TB) int {
 			c.Close()
 			continue
 		}
+		if !reserve(port) { // another test process has it
+			continue
+		}
 		ports.used[port] = true
 		return port
 	}
 	t.Fatal("no free port found")
 	return 0
+}
+
+// reserve keeps a port from the other test processes of this machine, as long
+// as this one lives: by the UDP port of the same number on an address that
+// nobody else uses. Where there is no such address it cannot.
+func reserve(port int) bool {
+	c, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.77:%d", port))
+	if err == nil {
+		ports.held = append(ports.held, c)
+	}
+	return !errors.Is(err, syscall.EADDRINUSE)
 }
 
 // Loopback returns 127.0.0.1:port.
