@@ -35,10 +35,7 @@ const (
 	idleDefault = 15 * time.Second
 )
 
-var (
-	errOverloaded = errors.New("too many connections to the member")
-	errGone       = errors.New("member vanished")
-)
+var errOverloaded = errors.New("too many connections to the member")
 
 // Pools makes the pools of all endpoints and bounds their connections
 // together, so that clients, the admin address and gossip keep descriptors.
@@ -174,12 +171,9 @@ func (p *pool) get(ctx context.Context, timeout time.Duration, fresh bool) (*mem
 		mc.discard()
 		p.mu.Lock()
 	}
-	if p.closed || p.fail != nil {
+	if p.fail != nil {
 		p.mu.Unlock()
-		if p.fail != nil {
-			return nil, p.fail
-		}
-		return nil, errGone
+		return nil, p.fail
 	}
 	if p.open < poolMax {
 		p.open++
@@ -338,8 +332,8 @@ func (p *pool) sweep(now time.Time) {
 	}
 }
 
-// Close ends the idle connections and lets those in use end with their
-// exchange.
+// Close ends the idle connections. Requests that chose the member before it
+// vanished still get one, which ends with their exchange.
 func (p *pool) Close() error {
 	p.mu.Lock()
 	p.closed = true

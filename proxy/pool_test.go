@@ -142,7 +142,8 @@ func TestPoolOfAVanishedMember(t *testing.T) {
 	if len(p.idle) != 0 || p.open != 0 {
 		t.Fatalf("idle %d, open %d", len(p.idle), p.open)
 	}
-	if _, err := p.get(context.Background(), time.Second, false); !errors.Is(err, errGone) {
-		t.Fatalf("error %v, want errGone", err)
+	mc = mustGet(t, p) // for a request that chose the member before
+	if mc.keep(time.Now()); len(p.idle) != 0 || p.open != 0 {
+		t.Fatalf("idle %d, open %d after another request", len(p.idle), p.open)
 	}
 }
