@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -106,16 +107,19 @@ func (l *ledger) audit(attempts int) (requests, executions, repeated int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range l.records {
-		n := len(r.executions)
+		r.mu.Lock() // a member may still be at it
+		done := slices.Clone(r.executions)
+		r.mu.Unlock()
+		n := len(done)
 		requests++
 		executions += n
 		if n > 1 {
 			repeated++
 		}
 		if limit := attempts + 1; idempotent(r.method) && n > limit {
-			l.wrong.add("%s %x reached members %d times: %+v", r.method, r.nonce, n, r.executions)
+			l.wrong.add("%s %x reached members %d times: %+v", r.method, r.nonce, n, done)
 		} else if !idempotent(r.method) && n > 1 {
-			l.wrong.add("%s %x was executed %d times: %+v", r.method, r.nonce, n, r.executions)
+			l.wrong.add("%s %x was executed %d times: %+v", r.method, r.nonce, n, done)
 		}
 	}
 	return requests, executions, repeated
