@@ -92,7 +92,7 @@ func (x *exchange) streamAnswer() fault {
 	x.close = x.conn.draining() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
 		x.req.http10 && (f == framingChunked || f == framingEOF)
 	x.status = x.resp.status
-	x.began = true
+	x.began, x.outcome.Phase = true, PhaseAnswer
 	x.appendAnswerHead()
 	for {
 		piece := x.respBody.take(bufferSize)

@@ -57,6 +57,7 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 	u := e.Upstream
 	x.endpoint = e
+	x.outcome.Phase = PhaseConnect
 	u.Begin()
 	defer u.End()
 	if x.attempted = x.now.UnixNano(); x.attempts > 1 {
@@ -87,12 +88,14 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 	mc, err := e.Transport.(*pool).get(context.Background(), x.set.Timeouts.Connect, fresh)
 	if err == nil {
 		x.mc = mc
+		x.outcome.Reused = mc.reused
 		if !mc.reused {
-			x.tick = time.Now()
+			x.connected()
 		}
 		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = x.mcbuf[:], 0, 0, 0
 		return noFault
 	}
+	x.connected()
 	if errors.Is(err, errOverloaded) || outOfResources(err) {
 		return overloaded
 	}
@@ -122,12 +125,14 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 			mc.discard()
 		}
 	}()
-	x.mc.writeWithin(x.writeWait(), x.tick)
+	from := x.tick
+	x.mc.writeWithin(x.writeWait(), from)
 	n, err := x.mc.Write(x.up)
 	sent = n > 0 || err == nil || x.mc.pool.tls != nil // TLS counts nothing it could not send whole
 	if err != nil && n == 0 && !x.reqBody.done {
 		return memberBroke, sent
 	}
+	x.outcome.Phase = PhaseWait
 	wrote := err == nil
 	if wrote && !x.whole {
 		x.startPump()
@@ -135,6 +140,7 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 	if f := x.readAnswer(); f != noFault {
 		return f, sent
 	}
+	x.outcome.ResponseTime = time.Since(from)
 	u.Succeeded(x.attempted)
 	keepAlive := x.resp.keepAliveSeconds()
 	if x.resp.status == 101 {

@@ -51,14 +51,15 @@ type clientConn struct {
 	counted    bool      // under source
 	judged     *settings // what fieldRules were made from
 	fieldRules fieldRules
-	idle       atomic.Bool // waits for a request
-	parking    bool        // serve ends because it is idle, not over
-	idleTill   time.Time   // when the idle connection ends
-	served     int         // requests so far
-	tick       time.Time   // a recent reading of the clock
-	linger     bool        // bytes of the client may still be under way
-	readBy     time.Time   // read deadline in force
-	writeBy    time.Time   // write deadline in force
+	idle       atomic.Bool   // waits for a request
+	parking    bool          // serve ends because it is idle, not over
+	idleTill   time.Time     // when the idle connection ends
+	served     int           // requests so far
+	tick       time.Time     // a recent reading of the clock
+	linger     bool          // bytes of the client may still be under way
+	headTime   time.Duration // that the head of the request took; 0: it came at once
+	readBy     time.Time     // read deadline in force
+	writeBy    time.Time     // write deadline in force
 }
 
 func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
@@ -229,7 +230,9 @@ func (c *clientConn) next() bool {
 	defer s.stats.inFlight.Add(-1)
 	x := s.exchanges.Get().(*exchange)
 	x.begin(c, set)
+	x.outcome.ClientTime = c.headTime
 	keep := x.serve(head, f)
+	x.conclude()
 	x.end()
 	s.exchanges.Put(x)
 	c.served++
@@ -245,7 +248,8 @@ func (c *clientConn) next() bool {
 func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 	in, limit := &c.in, set.Limits.HeaderBytes
 	in.floor = 0
-	var headBy time.Time
+	var headBy, since time.Time
+	c.headTime = 0
 	var first *requestHead // looks at the first line of a head that comes in parts
 	for scanned, skipped := 0, 0; ; {
 		b := in.buf[in.r:in.w]
@@ -272,6 +276,9 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 		case n > 0:
 			in.r += n
 			in.floor = in.r
+			if !since.IsZero() {
+				c.headTime = time.Since(since)
+			}
 			return b[:n], noFault
 		}
 		if first == nil {
@@ -283,8 +290,11 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 			}
 		}
 		scanned = next
+		if since.IsZero() {
+			since = time.Now()
+		}
 		if headBy.IsZero() && set.Timeouts.Header > 0 {
-			headBy = time.Now().Add(set.Timeouts.Header)
+			headBy = since.Add(set.Timeouts.Header)
 			c.readUntil(headBy)
 		}
 		if err := in.fill(limit + bufferSize); err != nil {

@@ -20,6 +20,7 @@ func (x *exchange) decide(table *balancer.Table) fault {
 	reason := table.Route(&x.route, &x.decision)
 	if reason == balancer.AskDirectory {
 		reason = table.Ask(&x.route, &x.decision)
+		x.waited()
 	}
 	switch reason {
 	case balancer.OK:

@@ -46,6 +46,7 @@ type exchange struct {
 	close     bool  // the client's connection ends with this exchange
 	continued bool  // 100 (Continue) was sent
 	resent    bool  // a stale connection was replaced, once per request
+	outcome   Outcome
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
@@ -62,6 +63,8 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.conn, x.server, x.set = c, c.server, set
 	x.now = time.Now()
 	x.tick, x.filled = x.now, false
+	x.outcome.reset(x.now)
+	x.decision.Tenant.Outcome = tenant.None
 	x.out = x.outbuf[:0]
 	x.up = x.up[:0]
 	x.attempts, x.status, x.fault = 0, 0, noFault
@@ -102,11 +105,14 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		f = x.req.parse(head, x.set.Limits.HeaderFields, x.conn.rules(x.set))
 	}
 	x.newID()
+	x.outcome.BytesIn = int64(len(head))
 	if f != noFault {
 		return x.refuse(f)
 	}
+	x.outcome.Phase = PhaseDecide
 	x.startBody()
 	table := x.server.router.Table() // the one load of this request
+	x.outcome.Generation = table.Generation()
 	if tenant.PathAmbiguous(x.req.path) != "" {
 		return x.refuse(badPath)
 	}

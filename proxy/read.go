@@ -161,7 +161,8 @@ func (x *exchange) writeWait() time.Duration { return x.left(x.set.Timeouts.Resp
 // send writes b to the client.
 func (x *exchange) send(b []byte) error {
 	x.conn.writeWithin(x.writeWait(), x.tick)
-	_, err := x.conn.conn.Write(b)
+	n, err := x.conn.conn.Write(b)
+	x.outcome.BytesOut += int64(n)
 	return err
 }
 

@@ -66,11 +66,13 @@ func (x *exchange) spliceAnswer() (done bool, f fault) {
 	if x.watched == nil && x.pumped == nil {
 		x.watch() // an end of the client shows while the member is waited for
 	}
+	before := x.respBody.payload
 	err := x.respBody.splice(dst, src, func() {
 		x.tick = time.Now()
 		x.mc.readUntil(x.deadline(x.tick, x.set.Timeouts.ResponseIdle), x.tick)
 		x.conn.writeWithin(x.writeWait(), x.tick)
 	})
+	x.outcome.BytesOut += x.respBody.payload - before
 	if err == nil {
 		return true, noFault
 	}

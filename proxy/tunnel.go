@@ -13,7 +13,7 @@ import (
 // travels on as such, the other direction stays open.
 func (x *exchange) tunnel() {
 	x.stopHelpers()
-	x.began, x.close, x.status = true, true, 101
+	x.began, x.close, x.status, x.outcome.Phase = true, true, 101, PhaseTunnel
 	x.mc.in.floor = 0
 	x.appendAnswerHead()
 	if x.flush() != noFault {
@@ -25,7 +25,7 @@ func (x *exchange) tunnel() {
 	var moved atomic.Int64
 	moved.Store(time.Now().UnixNano())
 	t := tunnel{idle: x.set.Timeouts.UpgradeIdle, moved: &moved}
-	up := make(chan struct{})
+	up, sent := make(chan struct{}), int64(0)
 	go func() {
 		defer close(up)
 		defer func() {
@@ -34,16 +34,17 @@ func (x *exchange) tunnel() {
 				x.mc.Conn.Close()
 			}
 		}()
-		if !t.copy(x.mc.Conn, x.conn.conn, &x.conn.in) {
+		if !t.copy(x.mc.Conn, x.conn.conn, &x.conn.in, &sent) {
 			x.conn.socket.Close()
 			x.mc.Conn.Close()
 		}
 	}()
-	if !t.copy(x.conn.conn, x.mc.Conn, &x.mc.in) {
+	if !t.copy(x.conn.conn, x.mc.Conn, &x.mc.in, &x.outcome.BytesOut) {
 		x.conn.socket.Close()
 		x.mc.Conn.Close()
 	}
 	<-up
+	x.outcome.BytesIn += sent
 }
 
 // tunnel is what its two directions share.
@@ -52,15 +53,16 @@ type tunnel struct {
 	moved *atomic.Int64 // unix nanoseconds of the last byte in either direction
 }
 
-// copy moves bytes until src ends, then closes dst for writing. false: it
-// broke or stood still, and both connections must end.
-func (t *tunnel) copy(dst, src net.Conn, in *input) bool {
+// copy moves bytes until src ends, then closes dst for writing, and adds them
+// to moved. false: it broke or stood still, and both connections must end.
+func (t *tunnel) copy(dst, src net.Conn, in *input, moved *int64) bool {
 	for {
 		if in.unread() > 0 {
 			if t.idle > 0 {
 				dst.SetWriteDeadline(time.Now().Add(t.idle))
 			}
-			if _, err := dst.Write(in.buf[in.r:in.w]); err != nil {
+			n, err := dst.Write(in.buf[in.r:in.w])
+			if *moved += int64(n); err != nil {
 				return false
 			}
 			in.r = in.w
