@@ -24,7 +24,30 @@ type Member struct {
 	Zone       string // free text, shown to operators
 	Draining   bool   // announced itself as draining
 	Suspect    bool   // gossip lost it: only used where nobody better is left
-	Source     string // "gossip" or "static"
+	Signed     bool   // its announcement carries a valid signature of its domain's key
+	Source     string // who says so: Source* below
+	HostName   string // DNS name that Host was resolved from; empty: Host is all that is known
+}
+
+// The sources of members. An operator wrote or wired up all but gossip, where
+// anyone with the pool's key may speak.
+const (
+	SourceStatic = "static"
+	SourceExec   = "exec"
+	SourceGossip = "gossip"
+)
+
+// Vouched reports whether somebody with the right to do so says that the
+// member serves its domain: the operator, or the holder of the domain's key.
+func (m *Member) Vouched() bool { return m.Signed || m.Source != SourceGossip }
+
+// Name returns what the member's certificate is made out to: its DNS name,
+// where it has one, else its address.
+func (m *Member) Name() string {
+	if m.HostName != "" {
+		return m.HostName
+	}
+	return m.Host
 }
 
 // PortMapping sends what came in on public port From to the member's port To.

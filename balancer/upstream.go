@@ -28,9 +28,9 @@ type Upstream struct {
 // upstreamKey is what makes two descriptions the same live member: if any of
 // it differs, counters and connections must not be carried over.
 type upstreamKey struct {
-	domain, id, host string
-	http, https      uint16
-	ports            string
+	domain, id, host, name string
+	http, https            uint16
+	ports                  string
 }
 
 func keyOf(m *Member) upstreamKey {
@@ -41,7 +41,7 @@ func keyOf(m *Member) upstreamKey {
 		ports = strconv.AppendUint(ports, uint64(p.To), 10)
 		ports = append(ports, ' ')
 	}
-	return upstreamKey{m.Domain, m.ID, m.Host, m.HTTP, m.HTTPS, string(ports)}
+	return upstreamKey{m.Domain, m.ID, m.Host, m.HostName, m.HTTP, m.HTTPS, string(ports)}
 }
 
 // Endpoint is an Upstream at one port, spoken to in one way.

@@ -43,7 +43,7 @@ func (r *roster) publish(members []balancer.Member) {
 		next[id] = m
 		before, known := r.known[id]
 		switch {
-		case !known && orphans[id] && m.Source != "static": // of those, config has told
+		case !known && orphans[id] && m.Source != balancer.SourceStatic: // of those, config has told
 			say(m, memberUnused)
 		case !known:
 			say(m, "member joined")

@@ -79,7 +79,7 @@ func (d *decoder) static(membership object, c *Config) []memberAt {
 
 func (d *decoder) member(o object) balancer.Member {
 	before := len(d.problems)
-	m := balancer.Member{Source: "static"}
+	m := balancer.Member{Source: balancer.SourceStatic}
 	read(o, "id", &m.ID, parseName)
 	read(o, "domain", &m.Domain, parseName)
 	read(o, "sub_domain", &m.SubDomains, parseSubDomains)

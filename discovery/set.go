@@ -77,7 +77,7 @@ func (s *Set) mergeLocked(now time.Time) []balancer.Member {
 	for _, gossip := range []bool{false, true} {
 		for _, source := range s.sources {
 			for _, member := range s.lists[source] {
-				if (member.Source == sourceGossip) != gossip {
+				if (member.Source == balancer.SourceGossip) != gossip {
 					continue
 				}
 				if r, ok := m.add(source, member); !ok {

@@ -31,7 +31,6 @@ const (
 	roleBalancer        = "lb"
 	stateUp             = "up"
 	stateDraining       = "draining"
-	sourceGossip        = "gossip"
 	defaultInstallation = "default"
 
 	tagsMax       = 512 // bytes of all tags, encoded; memberlist's MetaMaxSize
@@ -88,7 +87,7 @@ func parseTags(a announcement, p policy) (balancer.Member, error) {
 		Zone:       r.text(tagZone, "", isID, wantID),
 		ID:         r.text(tagID, a.Name, isID, wantID),
 		Draining:   r.text(tagState, stateUp, isState, "up or draining") == stateDraining,
-		Source:     sourceGossip,
+		Source:     balancer.SourceGossip,
 	}
 	host := r.host(a.Addr, p)
 	m.Host = host.String()

@@ -130,7 +130,7 @@ func (ps *Pools) Open(e *balancer.Endpoint) io.Closer {
 	ps.all[p] = struct{}{}
 	ps.mu.Unlock()
 	if e.TLS {
-		p.tls, p.fail = memberTLS(e.Upstream.Member().Host, e.MemberTLS)
+		p.tls, p.fail = memberTLS(e.Upstream.Member().Name(), e.MemberTLS)
 	}
 	return p
 }

@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"strconv"
+
+	"jetway/balancer"
 )
 
 // rewrites reports whether fields of the answer may have to change.
@@ -58,7 +60,7 @@ func (x *exchange) ownReference(ref []byte) (rest []byte, own bool) {
 	}
 	host, port := splitPort(authority)
 	m := x.endpoint.Upstream.Member()
-	if member := []byte(m.Host); sameFold(host, member) || len(host) > 2 && host[0] == '[' && sameFold(host[1:len(host)-1], member) {
+	if named(m, host) || len(host) > 2 && host[0] == '[' && named(m, host[1:len(host)-1]) {
 		return rest, port == "" || port == x.endpoint.Port() || port == decimal(m.HTTP) || port == decimal(m.HTTPS)
 	}
 	if !sameFold(bytes.TrimSuffix(host, []byte(".")), x.req.host) {
@@ -72,6 +74,11 @@ func (x *exchange) ownReference(ref []byte) (rest []byte, own bool) {
 		return rest, secure == x.endpoint.TLS && secure != x.conn.tls // only the scheme is the member's
 	}
 	return nil, false
+}
+
+// named reports whether host is the member's address or DNS name.
+func named(m *balancer.Member, host []byte) bool {
+	return sameFold(host, []byte(m.Host)) || sameFold(host, []byte(m.Name()))
 }
 
 // splitPort cuts ":port" off an authority.
@@ -94,7 +101,7 @@ func (x *exchange) appendCookie(b []byte, fl *field) []byte {
 	for i, part := range bytes.Split(fl.value, []byte(";")) {
 		name, value, _ := bytes.Cut(trim(part), []byte("="))
 		if i > 0 && same(trim(name), "domain") &&
-			sameFold(bytes.TrimPrefix(trim(value), []byte(".")), []byte(x.endpoint.Upstream.Member().Host)) {
+			named(x.endpoint.Upstream.Member(), bytes.TrimPrefix(trim(value), []byte("."))) {
 			continue
 		}
 		secure = secure || i > 0 && same(trim(name), "secure")
