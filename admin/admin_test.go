@@ -228,7 +228,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	s := newFixture(t, Config{})
 	c := s.src.Router.Table().Clusters()[0]
-	c.Begin()
+	c.Begin(time.Now())
 	c.End(404)
 	body := s.do(request("GET", "/metrics")).Body.String()
 	for _, line := range []string{

@@ -384,7 +384,7 @@ func TestRetryBudget(t *testing.T) {
 	}
 	granted := 0
 	for range 1000 {
-		c.Begin()
+		c.Begin(time.Now())
 		c.End(200)
 		if c.State.MayRetry() {
 			granted++

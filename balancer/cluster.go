@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // Cluster is one (domain, sub-domain) of a Table with its members. Immutable
@@ -26,6 +27,14 @@ type ClusterState struct {
 	Limited, WouldLimit [LimitedBody + 1]atomic.Uint64
 	turn                atomic.Uint64 // round robin
 	tokens              atomic.Int64  // retry budget in thousandths of a request
+	Signals             Signals       // of an elastic cluster
+}
+
+func newState() *ClusterState {
+	s := &ClusterState{}
+	s.tokens.Store(budgetFloor)
+	s.Signals.origin = time.Now()
+	return s
 }
 
 const (
@@ -55,15 +64,22 @@ func (s *ClusterState) MayRetry() bool {
 	}
 }
 
-// Begin counts a request of the cluster in; each must be followed by one End.
-func (c *Cluster) Begin() {
+// Begin counts a request of the cluster in whose head was complete at now; each
+// must be followed by one End.
+func (c *Cluster) Begin(now time.Time) {
 	c.State.InFlight.Add(1)
+	if c.Config.Elastic {
+		c.State.Signals.load.begin(c.State.Signals.at(now))
+	}
 	c.State.earn(c.Config.Retry.Budget)
 }
 
 // End counts a request out by the status that the client got, 0 for none.
 func (c *Cluster) End(status int) {
 	c.State.InFlight.Add(-1)
+	if c.Config.Elastic {
+		c.State.Signals.load.end(c.State.Signals.at(time.Now()))
+	}
 	if class := status / 100; class >= 0 && class < len(c.State.Responses) {
 		c.State.Responses[class].Add(1)
 	}

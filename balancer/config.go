@@ -43,6 +43,19 @@ type ClusterConfig struct {
 	// of Set-Cookie.
 	RewriteLocation bool
 	RewriteCookies  bool
+	// Elastic clusters are measured (Signals), because their size follows.
+	Elastic bool
+	Wait    Wait
+}
+
+// Wait bounds the requests of one cluster that wait for a member to come. The
+// zero Wait lets nobody wait.
+type Wait struct {
+	Time           time.Duration // for one request; 0: nobody waits
+	Requests       int           // at a time
+	TenantRequests int           // of one tenant at a time; 0: no limit of its own
+	Bytes          int64         // of what they have sent so far
+	PerMember      int           // requests in flight up to which a new member is given those that waited
 }
 
 // Policy names how a member is chosen among the fit ones.

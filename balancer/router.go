@@ -236,9 +236,7 @@ func (r *Router) stateLocked(k Key) *ClusterState {
 	if s := r.states[k]; s != nil {
 		return s
 	}
-	s := &ClusterState{}
-	s.tokens.Store(budgetFloor)
-	return s
+	return newState()
 }
 
 // upstreamLocked returns the live handle for a description.

@@ -123,7 +123,7 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		return x.refuse(limited)
 	}
 	cluster := x.decision.Cluster
-	cluster.Begin()
+	cluster.Begin(x.now)
 	defer func() {
 		cluster.End(x.status)
 		table.Release(&x.decision)
