@@ -188,7 +188,7 @@ func (r *Router) rebuildLocked() {
 			t.addHost(pattern, c)
 		}
 	}
-	t.sortSpans()
+	t.indexSpans()
 	slices.SortFunc(t.clusters, func(a, b *Cluster) int {
 		return cmp.Or(cmp.Compare(a.Config.Service, b.Config.Service),
 			cmp.Compare(a.Config.Key.Domain, b.Config.Key.Domain), cmp.Compare(a.Config.Key.SubDomain, b.Config.Key.SubDomain))

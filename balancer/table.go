@@ -29,15 +29,11 @@ type Host struct {
 	Service   string
 	SubDomain string
 	clusters  []*Cluster
-	spans     []hostSpan // ascending, disjoint
+	spans     []tenant.Span // ascending, disjoint
+	holders   []*Cluster    // of spans
 	star      *Cluster
 	guarded   bool // some cluster is restricted
 	identify  *tenant.Identifier
-}
-
-type hostSpan struct {
-	tenant.Span
-	cluster *Cluster
 }
 
 // Reason is why a request is not forwarded, as clients and logs see it.
@@ -190,17 +186,8 @@ func (h *Host) cluster(f *tenant.Found) *Cluster {
 	if f.Outcome != tenant.Known {
 		return h.star
 	}
-	lo, hi := 0, len(h.spans)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if h.spans[mid].Hi < f.ID {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	if lo < len(h.spans) && h.spans[lo].Lo <= f.ID {
-		return h.spans[lo].cluster
+	if i := tenant.Search(h.spans, f.ID); i >= 0 {
+		return h.holders[i]
 	}
 	return h.star
 }
@@ -228,19 +215,34 @@ func (t *Table) addHost(pattern string, c *Cluster) {
 	}
 	h.clusters = append(h.clusters, c)
 	h.guarded = h.guarded || c.restricted()
-	for _, s := range c.Config.Ranges.Spans() {
-		h.spans = append(h.spans, hostSpan{s, c})
-	}
 	if c.Config.Ranges.All() {
 		h.star = c
 	}
 }
 
-// sortSpans makes the lookups of a finished Table possible.
-func (t *Table) sortSpans() {
+// indexSpans makes the lookups of a finished Table possible.
+func (t *Table) indexSpans() {
 	for _, hosts := range []map[string]*Host{t.exact, t.wildcard} {
 		for _, h := range hosts {
-			slices.SortFunc(h.spans, func(a, b hostSpan) int { return cmp.Compare(a.Lo, b.Lo) })
+			h.indexSpans()
 		}
+	}
+}
+
+func (h *Host) indexSpans() {
+	type held struct {
+		tenant.Span
+		by *Cluster
+	}
+	var all []held
+	for _, c := range h.clusters {
+		for _, s := range c.Config.Ranges.Spans() {
+			all = append(all, held{s, c})
+		}
+	}
+	slices.SortFunc(all, func(a, b held) int { return cmp.Compare(a.Lo, b.Lo) })
+	h.spans, h.holders = make([]tenant.Span, len(all)), make([]*Cluster, len(all))
+	for i, s := range all {
+		h.spans[i], h.holders[i] = s.Span, s.by
 	}
 }

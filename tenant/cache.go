@@ -23,7 +23,9 @@ type CacheConfig struct {
 }
 
 const (
-	cacheShards = 64
+	// cacheShards bounds how many writers are held up by one of them; readers
+	// take no lock. Fewer ones have larger tables, which fit into huge pages.
+	cacheShards = 16
 	// negativeMax bounds the names that are remembered as not there: they cost
 	// an attacker nothing, so they have a store of their own.
 	negativeMax = 1 << 16
@@ -76,10 +78,12 @@ type Cache struct {
 }
 
 type cacheShard struct {
-	mu      sync.Mutex // guards all below
-	known   store
+	known   store // read without mu
+	_       [64]byte
+	mu      sync.Mutex // guards all, but for reads of known
 	unknown store
 	flights map[string]*flight
+	_       [64]byte // requests for tenants of the next shard shall not feel it
 }
 
 // flight is one question that requests wait for. Its answer is valid once done
@@ -95,44 +99,51 @@ func NewCache(cfg CacheConfig, s Source, numbers *Plans) *Cache {
 	c := &Cache{cfg: cfg, source: s, numbers: numbers, seed: maphash.MakeSeed(),
 		refresh: make(chan string, refreshQueue), slots: make(chan struct{}, max(cfg.Concurrency, 1))}
 	for i := range c.shards {
-		c.shards[i].known = newStore((cfg.Entries + cacheShards - 1) / cacheShards)
-		c.shards[i].unknown = newStore(negativeMax / cacheShards)
+		c.shards[i].known.init((cfg.Entries+cacheShards-1)/cacheShards, c.seed)
+		c.shards[i].unknown.init(negativeMax/cacheShards, c.seed)
 		c.shards[i].flights = map[string]*flight{}
 	}
 	c.ends, c.end = context.WithCancel(context.Background())
 	return c
 }
 
-func (c *Cache) shard(name []byte) (sh *cacheShard, hash uint64) {
-	hash = maphash.Bytes(c.seed, name)
-	return &c.shards[hash%cacheShards], hash
+// shard hashes a name into k and returns where it belongs.
+func (c *Cache) shard(k *key, name []byte) *cacheShard {
+	k.set(c.seed, name)
+	return &c.shards[k.hash%cacheShards]
 }
 
-// Lookup implements Directory.
+// Lookup implements Directory. For a tenant that is known it takes no lock.
 func (c *Cache) Lookup(name []byte, now int64) (Facts, Outcome) {
-	sh, hash := c.shard(name)
+	var k key
+	sh := c.shard(&k, name)
+	if f, until, there, ok := sh.known.read(&k); ok && there && now < until {
+		return f, outcomeOf(f)
+	}
+	return c.lookupLocking(sh, &k, now)
+}
+
+// lookupLocking is Lookup where a refresh may be due, nothing may be known, or
+// a writer was at it.
+func (c *Cache) lookupLocking(sh *cacheShard, k *key, now int64) (Facts, Outcome) {
 	sh.mu.Lock()
-	if s := sh.known.get(hash, name); s != nil {
-		s.state |= used
-		facts, stale := s.facts, ""
-		if now >= s.until && s.state&asking == 0 {
-			s.state |= asking
-			stale = s.name
+	if l := sh.known.get(k); l != nil {
+		l.mark(used)
+		facts, stale := l.facts(), now >= l.until.Load() && l.state()&asking == 0
+		if stale {
+			l.mark(asking)
 		}
 		sh.mu.Unlock()
-		if stale != "" {
-			c.wantRefresh(stale, now)
+		if stale {
+			c.wantRefresh(string(k.name), now)
 		}
-		if facts.Inactive {
-			return facts, Inactive
-		}
-		return facts, Known
+		return facts, outcomeOf(facts)
 	}
 	outcome := Asking
-	if s := sh.unknown.get(hash, name); s != nil && now < s.until {
-		s.state |= used
+	if l := sh.unknown.get(k); l != nil && now < l.until.Load() {
+		l.mark(used)
 		outcome = Unknown
-		if s.state&failing != 0 {
+		if l.state()&failing != 0 {
 			outcome = Failed
 		}
 	}
@@ -153,11 +164,13 @@ func (c *Cache) wantRefresh(name string, now int64) {
 
 // postpone keeps the answer that is known for a while longer.
 func (c *Cache) postpone(name string, now int64) {
-	sh, hash := c.shard([]byte(name))
+	var k key
+	sh := c.shard(&k, []byte(name))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s := sh.known.get(hash, []byte(name)); s != nil {
-		s.until, s.state = now+spread(retryAfter), s.state&^asking
+	if l := sh.known.get(&k); l != nil {
+		l.until.Store(now + spread(retryAfter))
+		l.clear(asking)
 	}
 }
 
@@ -171,7 +184,8 @@ func (c *Cache) Ask(name []byte) (Facts, Outcome) {
 	if f, o := c.Lookup(name, now); o != Asking {
 		return f, o
 	}
-	sh, _ := c.shard(name)
+	var k key
+	sh := c.shard(&k, name)
 	sh.mu.Lock()
 	fl := sh.flights[string(name)]
 	if fl == nil {
@@ -361,27 +375,30 @@ func (c *Cache) judge(err error) {
 // was known may be forgotten.
 func (c *Cache) enter(name string, e Entry, err error, gone bool) (Facts, Outcome) {
 	now := time.Now().UnixNano()
-	sh, hash := c.shard([]byte(name))
+	var k key
+	sh := c.shard(&k, []byte(name))
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	known := sh.known.get(hash, []byte(name))
+	known := sh.known.get(&k)
 	switch {
 	case err == nil:
 		facts := Facts{ID: e.ID, Plan: c.numbers.Number(e.Plan), Inactive: e.Inactive}
-		if sh.known.put(hash, name, facts, now+spread(c.cfg.TTL), used) {
+		if sh.known.put(&k, facts, now+spread(c.cfg.TTL), used) {
 			c.stats.evicted.Add(1)
 		}
-		sh.unknown.remove(hash, name)
+		sh.unknown.remove(&k)
 		return facts, outcomeOf(facts)
 	case known != nil && !(errors.Is(err, ErrNotFound) && gone) && !errors.Is(err, ErrRemoved):
-		known.until, known.state = now+spread(retryAfter), known.state&^asking
-		return known.facts, outcomeOf(known.facts)
+		known.until.Store(now + spread(retryAfter))
+		known.clear(asking)
+		facts := known.facts()
+		return facts, outcomeOf(facts)
 	case errors.Is(err, ErrNotFound):
-		sh.known.remove(hash, name)
-		sh.unknown.put(hash, name, Facts{}, now+spread(c.cfg.NegativeTTL), 0)
+		sh.known.remove(&k)
+		sh.unknown.put(&k, Facts{}, now+spread(c.cfg.NegativeTTL), 0)
 		return Facts{}, Unknown
 	}
-	sh.unknown.put(hash, name, Facts{}, now+int64(failedFor), failing)
+	sh.unknown.put(&k, Facts{}, now+int64(failedFor), failing)
 	return Facts{}, Failed
 }
 

@@ -58,6 +58,7 @@ type rule struct {
 	suffix   []byte   // and behind it, with the dot; nil: not a host rule
 	anywhere bool     // path: "**"
 	literals [][]byte // path segments in front of {tenant}, decoded
+	needle   []byte   // the same as they stand in most paths: "/", "/t/", "/a/b/"
 }
 
 // isPath reports whether the rule looks at the path.
@@ -154,6 +155,7 @@ func compilePath(path string) (rule, error) {
 	if r.anywhere && len(r.literals) == 0 {
 		return rule{}, fmt.Errorf("cannot use path pattern %q: \"**\" needs a literal segment in front of {tenant}", path)
 	}
+	r.needle = append(bytes.Join(append([][]byte{nil}, r.literals...), []byte("/")), '/')
 	return r, nil
 }
 
@@ -200,6 +202,38 @@ func (r *rule) hostValue(host []byte) ([]byte, bool) {
 
 // pathValue returns the segment of a path that stands where {tenant} does.
 func (r *rule) pathValue(path []byte) ([]byte, bool) {
+	if plain(path) {
+		return r.plainValue(path)
+	}
+	return r.segmentValue(path)
+}
+
+// plain reports whether the segments of a path are what stands between its
+// slashes, as in nearly all paths: no escapes, parameters or empty segments.
+func plain(path []byte) bool {
+	return bytes.IndexByte(path, '%') < 0 && bytes.IndexByte(path, ';') < 0 && !bytes.Contains(path, []byte("//"))
+}
+
+// plainValue is pathValue for plain paths.
+func (r *rule) plainValue(path []byte) ([]byte, bool) {
+	at := 0
+	if r.anywhere {
+		at = bytes.Index(path, r.needle)
+	} else if !bytes.HasPrefix(path, r.needle) {
+		at = -1
+	}
+	if at < 0 {
+		return nil, false
+	}
+	segment := path[at+len(r.needle):]
+	if i := bytes.IndexByte(segment, '/'); i >= 0 {
+		segment = segment[:i]
+	}
+	return segment, len(segment) > 0
+}
+
+// segmentValue is pathValue for all paths, segment by segment.
+func (r *rule) segmentValue(path []byte) ([]byte, bool) {
 	for rest := path; ; {
 		if name, ok := r.match(rest); ok {
 			return name, true
@@ -360,30 +394,64 @@ func queryValue(query, name []byte) ([]byte, bool) {
 // set stores a name as sent, decoded and lower-cased; one that breaks the
 // grammar is stored as empty, which no directory holds.
 func (f *Found) set(sent []byte) {
-	n, last := 0, byte('.') // a name begins like a label
-	f.n = 0
-	for i := 0; i < len(sent); n++ {
-		c, w := sent[i], 1
-		if c == '%' {
-			c, w = decode(sent[i:])
-		}
-		c = nameTable[c]
-		if c == ' ' || n == MaxName || c == '.' && last == '.' {
-			return
-		}
-		f.name[n], last = c, c
-		i += w
+	n := 0
+	if bytes.IndexByte(sent, '%') < 0 {
+		n = f.lower(sent)
+	} else {
+		n = f.decode(sent)
 	}
-	if n == 0 || f.name[0] == '-' || f.name[0] == '_' {
-		return
+	if n > 0 && (f.name[0] == '.' || f.name[0] == '-' || f.name[0] == '_' || bytes.Contains(f.name[:n], []byte(".."))) {
+		n = 0
 	}
 	f.n = uint8(n)
 }
 
-// nameTable maps each byte to what it is in a name, lower-cased; a blank: not
-// possible.
+// lower copies a name without escapes and returns its length; 0: some byte is
+// not possible.
+func (f *Found) lower(sent []byte) int {
+	if len(sent) > MaxName {
+		return 0
+	}
+	to, all := f.name[:len(sent)], byte(0)
+	for i, c := range sent {
+		c = nameTable[c]
+		to[i] = c
+		all |= c
+	}
+	if all&impossible != 0 {
+		return 0
+	}
+	return len(sent)
+}
+
+// decode is lower for a name with escapes.
+func (f *Found) decode(sent []byte) int {
+	n := 0
+	for i := 0; i < len(sent); n++ {
+		c, w := decode(sent[i:])
+		if c = nameTable[c]; c == impossible || n == MaxName {
+			return 0
+		}
+		f.name[n] = c
+		i += w
+	}
+	return n
+}
+
+// impossible is what nameTable holds for bytes that are in no name.
+const impossible = 0x80
+
+// nameTable maps each byte to what it is in a name, lower-cased.
 const nameTable = "" +
-	"                                             -. 0123456789      " +
-	" abcdefghijklmnopqrstuvwxyz    _ abcdefghijklmnopqrstuvwxyz     " +
-	"                                                                " +
-	"                                                                "
+	no16 + no16 + no8 + no4 + no1 + "-." + no1 + "0123456789" + no4 + no2 +
+	no1 + letters + no4 + "_" + no1 + letters + no4 + no1 +
+	no16 + no16 + no16 + no16 + no16 + no16 + no16 + no16
+
+const (
+	no1     = "\x80"
+	no2     = no1 + no1
+	no4     = no2 + no2
+	no8     = no4 + no4
+	no16    = no8 + no8
+	letters = "abcdefghijklmnopqrstuvwxyz"
+)

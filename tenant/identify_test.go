@@ -153,6 +153,8 @@ func (noFields) Field(string, int) ([]byte, int) { return nil, -1 }
 func FuzzFind(f *testing.F) {
 	f.Add([]byte("a.example.com"), []byte("/t/b/"), []byte("d=c"), []byte("tenant=x"))
 	f.Add([]byte("x"), []byte("/t/%00"), []byte("%64=%2e"), []byte("tenant=\"x\"; tenant=y"))
+	f.Add([]byte("x"), []byte("/t/t/a/t/"), []byte(""), []byte(""))
+	f.Add([]byte("x"), []byte("/t/"), []byte(""), []byte(""))
 	id := mustIdentifier(f, Rule{Header: "X-Tenant"}, Rule{Cookie: "tenant"}, Rule{Host: "{tenant}.example.com"},
 		Rule{Path: "**/t/{tenant}/"}, Rule{Query: "d"})
 	f.Fuzz(func(t *testing.T, host, path, query, cookie []byte) {
@@ -173,6 +175,17 @@ func FuzzFind(f *testing.F) {
 		id.Find(&bare, &req)
 		if n := bare.Name(); len(n) > 0 && !ValidName(n) {
 			t.Fatalf("found %q", n)
+		}
+		// The short way through plain paths ends where the long one does.
+		for _, pattern := range []string{"**/t/{tenant}/", "/{tenant}/", "/t/{tenant}", "**/a/t/{tenant}"} {
+			r, err := compileRule(Rule{Path: pattern})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, found := r.pathValue(path)
+			if want, there := r.segmentValue(path); found != there || found && !bytes.Equal(got, want) {
+				t.Fatalf("%s in %q: %q %v, by segment %q %v", pattern, path, got, found, want, there)
+			}
 		}
 		// What a member's own parser finds in the query is what is found here.
 		if values, err := url.ParseQuery(string(query)); err == nil && len(query) > 0 {

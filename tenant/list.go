@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
-	"math"
 	"slices"
 	"strings"
 )
@@ -20,67 +19,33 @@ type Entry struct {
 	Plan     string // "": none
 }
 
-// List is a directory held whole in memory, without a pointer for the garbage
-// collector to follow. Immutable.
+// List is a directory held whole in memory. Immutable.
 type List struct {
 	seed  maphash.Seed
-	index []uint32 // number of a tenant + 1, 0: free; a power of two, at most half full
-	slots []listSlot
-	names []byte // one after the other
-}
-
-type listSlot struct {
-	facts Facts
-	hash  uint32 // its upper half
-	at    uint32 // in names
-	n     uint8
+	table *table
 }
 
 // NewList builds the directory. Names are lower-cased; a bad name, a name or
 // an id that stands twice, and an id below 1 are errors that name the entry.
 // numbers may be nil where no entry has a plan.
 func NewList(entries []Entry, numbers *Plans) (*List, error) {
-	size := 2
-	for size < 2*len(entries) {
-		size *= 2
-	}
-	l := &List{seed: maphash.MakeSeed(), index: make([]uint32, size), slots: make([]listSlot, 0, len(entries))}
+	l := &List{seed: maphash.MakeSeed(), table: newTable(len(entries))}
 	for i := range entries {
 		e := &entries[i]
 		name := strings.ToLower(e.Name)
 		if err := checkEntry(name, e.ID); err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
-		hash := maphash.String(l.seed, name)
-		at, there := l.find(hash, []byte(name))
+		var k key
+		k.set(l.seed, []byte(name))
+		at, there := l.table.find(&k)
 		if there {
 			return nil, fmt.Errorf("entry %d: tenant %q stands twice", i+1, name)
 		}
-		if len(l.names)+len(name) > math.MaxUint32 {
-			return nil, fmt.Errorf("entry %d: the names of all tenants together are too long", i+1)
-		}
-		l.slots = append(l.slots, listSlot{Facts{e.ID, numbers.Number(e.Plan), e.Inactive}, uint32(hash >> 32), uint32(len(l.names)), uint8(len(name))})
-		l.names = append(l.names, name...)
-		l.index[at] = uint32(len(l.slots))
+		l.table.insert(at, &k, Facts{e.ID, numbers.Number(e.Plan), e.Inactive}, 0, 0)
 	}
 	return l, repeatedID(entries)
 }
-
-// find returns where a name stands in the index, or where it would.
-func (l *List) find(hash uint64, name []byte) (at int, there bool) {
-	for i := int(hash & 0xffffffff); ; i++ {
-		i &= len(l.index) - 1
-		n := l.index[i]
-		if n == 0 {
-			return i, false
-		}
-		if s := &l.slots[n-1]; s.hash == uint32(hash>>32) && string(l.name(s)) == string(name) {
-			return i, true
-		}
-	}
-}
-
-func (l *List) name(s *listSlot) []byte { return l.names[s.at : s.at+uint32(s.n)] }
 
 // repeatedID finds two entries with one id.
 func repeatedID(entries []Entry) error {
@@ -121,11 +86,14 @@ func (l *List) Lookup(name []byte, _ int64) (Facts, Outcome) {
 	if l == nil {
 		return Facts{}, Unknown
 	}
-	at, there := l.find(maphash.Bytes(l.seed, name), name)
+	var k key
+	k.set(l.seed, name)
+	at, there := l.table.find(&k)
 	if !there {
 		return Facts{}, Unknown
 	}
-	f := l.slots[l.index[at]-1].facts
+	line := &l.table.lines[at]
+	f := factsOf(line.meta.Load(), line.id.Load())
 	return f, outcomeOf(f)
 }
 
@@ -137,14 +105,22 @@ func (l *List) Len() int {
 	if l == nil {
 		return 0
 	}
-	return len(l.slots)
+	return l.table.count
 }
 
 // Lost returns how many tenants of l are not in next.
 func (l *List) Lost(next *List) int {
+	if l == nil {
+		return 0
+	}
 	lost := 0
-	for i := range l.Len() {
-		if _, o := next.Lookup(l.name(&l.slots[i]), 0); o == Unknown {
+	var buf [MaxName]byte
+	for i := range l.table.lines {
+		name := l.table.nameAt(i, buf[:0])
+		if len(name) == 0 {
+			continue
+		}
+		if _, o := next.Lookup(name, 0); o == Unknown {
 			lost++
 		}
 	}

@@ -107,16 +107,27 @@ func (r Ranges) Spans() []Span { return r.spans }
 // Contains reports whether a numbered part holds id; "*" is not looked at,
 // because it only counts where no other range of the host pattern matches.
 func (r Ranges) Contains(id ID) bool {
-	lo, hi := 0, len(r.spans)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if r.spans[mid].Hi < id {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
+	return Search(r.spans, id) >= 0
+}
+
+// Search returns which of the spans holds id, -1: none. They are ascending and
+// disjoint. The processor cannot guess where an id will be found, so that the
+// search takes no branch that depends on it.
+func Search(spans []Span, id ID) int {
+	base, n := 0, len(spans)
+	if n == 0 {
+		return -1
 	}
-	return lo < len(r.spans) && r.spans[lo].Lo <= id
+	for n > 1 {
+		half := n >> 1
+		above := int(spans[base+half-1].Hi-id) >> 63 // -1 where that one ends below id; ids are below 1<<62
+		base += half & above
+		n -= half
+	}
+	if s := spans[base]; s.Lo <= id && id <= s.Hi {
+		return base
+	}
+	return -1
 }
 
 // Overlap returns the first ids that both hold by number.

@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,26 +92,22 @@ func (c *Cache) othersAreThere(ctx context.Context, but string) bool {
 
 // some returns up to n names that are known, from different shards.
 func (c *Cache) some(n int, but string) []string {
-	var names []string
-	start := int(time.Now().UnixNano() % cacheShards)
-	for round := range n {
+	start, not := rand.IntN(cacheShards), []string{but}
+	for range n {
 		for i := range c.shards {
 			sh := &c.shards[(start+i)%cacheShards]
 			sh.mu.Lock()
-			if round < len(sh.known.slots) {
-				// any will do; the hand moves, so that they are not always the same
-				name := sh.known.slots[(sh.known.hand+round)%len(sh.known.slots)].name
-				if name != "" && name != but {
-					names = append(names, name)
-				}
-			}
+			name := sh.known.anyBut(not...)
 			sh.mu.Unlock()
-			if len(names) == n {
-				return names
+			if name != "" {
+				not = append(not, name)
+			}
+			if len(not) > n {
+				return not[1:]
 			}
 		}
 	}
-	return names
+	return not[1:]
 }
 
 // follow makes all answers stale when the source says that it changed.

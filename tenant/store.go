@@ -1,150 +1,185 @@
 package tenant
 
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+)
+
 // store is a bounded set of answers by name. Eviction is by clock: what was
-// used since the hand came by last stays. Names are found by open addressing
-// over their hashes, which the caller computes once. Not safe for concurrent
-// use.
+// used since the hand came by last stays. Writers need a lock around it; read
+// may be called beside them without one.
 type store struct {
-	index []int32 // slot number + 1, 0: free; a power of two, at most half full
-	slots []slot
-	free  []int32 // slots without a name
+	table atomic.Pointer[table] // replaced when it grows
+	// moves is odd while lines change their places or facts: what was read then
+	// may be of two names.
+	moves atomic.Uint64
+	seed  maphash.Seed
 	hand  int
-	count int
 	most  int
 }
 
-// slot is one remembered answer; an empty name is a free slot.
-type slot struct {
-	name  string
-	hash  uint64
-	facts Facts
-	until int64 // fresh until then, unix nanoseconds
-	state slotState
+func (s *store) init(most int, seed maphash.Seed) {
+	s.most, s.seed = max(most, 1), seed
+	s.table.Store(newTable(0))
 }
 
-type slotState uint8
-
-const (
-	used    slotState = 1 << iota // since the hand came by
-	asking                        // a refresh is under way
-	failing                       // negative: could not be asked, as opposed to not there
-)
-
-func newStore(most int) store {
-	return store{index: make([]int32, 16), most: max(most, 1)}
-}
-
-// find returns where a name stands in the index, or the free place where its
-// search ends.
-func (s *store) find(hash uint64, name []byte) int {
-	for i := int(hash >> 8); ; i++ {
-		i &= len(s.index) - 1
-		n := s.index[i]
-		if n == 0 {
-			return i
-		}
-		if sl := &s.slots[n-1]; sl.hash == hash && sl.name == string(name) {
-			return i
-		}
+// read returns what is known of a name, without a lock and without waiting. ok
+// is false where a writer was at it, and for long names: the lock is needed.
+func (s *store) read(k *key) (f Facts, until int64, there, ok bool) {
+	before := s.moves.Load()
+	if before&1 != 0 || k.isLong() {
+		return Facts{}, 0, false, false
 	}
+	t := s.table.Load()
+	i, there := t.find(k)
+	l := &t.lines[i]
+	m, id, until := l.meta.Load(), l.id.Load(), l.until.Load()
+	if s.moves.Load() != before {
+		return Facts{}, 0, false, false
+	}
+	if !there {
+		return Facts{}, 0, false, true
+	}
+	if stateOf(m)&used == 0 {
+		l.meta.Or(uint64(used) << metaState)
+	}
+	return factsOf(m, id), until, true, true
 }
 
-// get returns the slot of a name, nil where there is none. The pointer is good
-// until the next put.
-func (s *store) get(hash uint64, name []byte) *slot {
-	n := s.index[s.find(hash, name)]
-	if n == 0 {
-		return nil
+// get returns the line of a name, nil where there is none. The pointer is good
+// until the next put or remove.
+func (s *store) get(k *key) *line {
+	t := s.table.Load()
+	if i, there := t.find(k); there {
+		return &t.lines[i]
 	}
-	return &s.slots[n-1]
+	return nil
 }
+
+func (l *line) state() lineState      { return stateOf(l.meta.Load()) }
+func (l *line) mark(state lineState)  { l.meta.Or(uint64(state) << metaState) }
+func (l *line) clear(state lineState) { l.meta.And(^(uint64(state) << metaState)) }
+func (l *line) facts() Facts          { return factsOf(l.meta.Load(), l.id.Load()) }
 
 // put enters an answer and reports whether another one had to go. A new one
 // counts as used only once it is: names that come once make room for each other.
-func (s *store) put(hash uint64, name string, facts Facts, until int64, state slotState) (evicted bool) {
-	if sl := s.get(hash, []byte(name)); sl != nil {
-		sl.facts, sl.until, sl.state = facts, until, state
+func (s *store) put(k *key, f Facts, until int64, state lineState) (evicted bool) {
+	if l := s.get(k); l != nil {
+		if l.facts() == f { // the usual answer: nothing that a reader could mix up
+			l.until.Store(until)
+			l.clear(asking | failing)
+			l.mark(state)
+			return false
+		}
+		s.moves.Add(1)
+		l.id.Store(int64(f.ID))
+		l.until.Store(until)
+		l.meta.Store(meta(k.hash, len(k.name), f.Plan, stateWith(f, state)))
+		s.moves.Add(1)
 		return false
 	}
-	if len(s.free) == 0 && len(s.slots) == s.most {
-		s.evict()
+	t := s.table.Load()
+	if t.count >= s.most {
+		s.evict(t)
 		evicted = true
 	}
-	n := len(s.slots)
-	if last := len(s.free) - 1; last >= 0 {
-		n, s.free = int(s.free[last]), s.free[:last]
-	} else {
-		s.slots = append(s.slots, slot{})
+	if t.full() {
+		t = s.grow(t)
 	}
-	s.slots[n] = slot{name, hash, facts, until, state &^ used}
-	s.count++
-	if 2*s.count > len(s.index) {
-		s.grow()
-		return evicted
-	}
-	s.index[s.find(hash, []byte(name))] = int32(n + 1)
+	i, _ := t.find(k)
+	t.insert(i, k, f, until, state&^used)
 	return evicted
 }
 
-// grow makes the index twice as large.
-func (s *store) grow() {
-	s.index = make([]int32, 2*len(s.index))
-	for n := range s.slots {
-		if sl := &s.slots[n]; sl.name != "" {
-			i := int(sl.hash >> 8)
-			for ; s.index[i&(len(s.index)-1)] != 0; i++ {
-			}
-			s.index[i&(len(s.index)-1)] = int32(n + 1)
+// grow replaces the table by a larger one. Readers of the old one see what was
+// true a moment ago.
+func (s *store) grow(old *table) *table {
+	t := newTable(old.count + 16)
+	t.long, t.free = old.long, old.free
+	var buf [MaxName]byte
+	for i := range old.lines {
+		from := &old.lines[i]
+		m := from.meta.Load()
+		if m&0xff == 0 {
+			continue
 		}
+		var k key
+		k.set(s.seed, old.nameAt(i, buf[:0]))
+		j := t.home(k.hash)
+		for t.lines[j].meta.Load()&0xff != 0 {
+			if j++; j == len(t.lines) {
+				j = 0
+			}
+		}
+		to := &t.lines[j]
+		to.id.Store(from.id.Load())
+		to.until.Store(from.until.Load())
+		for w := range to.name {
+			to.name[w].Store(from.name[w].Load())
+		}
+		to.meta.Store(m)
+		t.count++
 	}
+	s.hand = 0
+	s.table.Store(t)
+	return t
 }
 
 // evict forgets one name of a full store. Two rounds find it: the first clears
 // what was used.
-func (s *store) evict() {
+func (s *store) evict(t *table) {
 	for {
-		sl := &s.slots[s.hand]
-		s.hand = (s.hand + 1) % len(s.slots)
-		if sl.state&used == 0 {
-			s.remove(sl.hash, sl.name)
+		l := &t.lines[s.hand]
+		at := s.hand
+		s.hand = (s.hand + 1) % len(t.lines)
+		switch m := l.meta.Load(); {
+		case m&0xff == 0:
+		case stateOf(m)&used != 0:
+			l.clear(used)
+		default:
+			s.removeAt(t, at)
 			return
 		}
-		sl.state &^= used
 	}
 }
 
 // remove forgets a name.
-func (s *store) remove(hash uint64, name string) {
-	i := s.find(hash, []byte(name))
-	n := s.index[i]
-	if n == 0 {
-		return
+func (s *store) remove(k *key) {
+	t := s.table.Load()
+	if i, there := t.find(k); there {
+		s.removeAt(t, i)
 	}
-	s.slots[n-1] = slot{}
-	s.free = append(s.free, n-1)
-	s.count--
-	// What comes behind moves up, unless it stands in front of where its own
-	// search begins.
-	mask := len(s.index) - 1
-	for j := i; ; {
-		j = (j + 1) & mask
-		n := s.index[j]
-		if n == 0 {
-			break
-		}
-		if home := int(s.slots[n-1].hash>>8) & mask; (j-home)&mask >= (j-i)&mask {
-			s.index[i] = n
-			i = j
-		}
-	}
-	s.index[i] = 0
+}
+
+func (s *store) removeAt(t *table, i int) {
+	s.moves.Add(1)
+	t.remove(i, s.seed)
+	s.moves.Add(1)
 }
 
 // expire makes every answer stale.
 func (s *store) expire() {
-	for i := range s.slots {
-		s.slots[i].until = 0
+	t := s.table.Load()
+	for i := range t.lines {
+		t.lines[i].until.Store(0)
 	}
 }
 
-func (s *store) len() int { return s.count }
+// anyBut returns some name that is not one of those given; "" where there is
+// none.
+func (s *store) anyBut(not ...string) string {
+	t := s.table.Load()
+	start := rand.IntN(len(t.lines))
+	var buf [MaxName]byte
+	for i := range t.lines {
+		name := t.nameAt((start+i)%len(t.lines), buf[:0])
+		if len(name) > 0 && !slices.Contains(not, string(name)) {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+func (s *store) len() int { return s.table.Load().count }
