@@ -22,10 +22,10 @@ const module = "jetway"
 // layers says which of the module's packages each may import. A package that
 // is not here yet must be added: that is where its place is decided.
 func layers() map[string][]string {
-	middle := []string{"balancer", "tenant"}
+	middle := []string{"balancer", "balancer/session", "tenant"}
 	return map[string][]string{
 		".":                {"cli"},
-		"cli":              {"cli/demo", "proxy", "discovery", "standby", "autoscale", "admin", "config", "balancer", "tenant", "tenant/directory"},
+		"cli":              {"cli/demo", "proxy", "discovery", "standby", "autoscale", "admin", "config", "balancer", "balancer/session", "tenant", "tenant/directory"},
 		"cli/demo":         {},
 		"proxy":            middle,
 		"discovery":        middle,
@@ -33,7 +33,8 @@ func layers() map[string][]string {
 		"autoscale":        middle,
 		"admin":            middle,
 		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "tenant", "tenant/directory"}, // for their Config types
-		"balancer":         {"tenant"},
+		"balancer":         {"balancer/session", "tenant"},
+		"balancer/session": {},
 		"tenant":           {},
 		"tenant/directory": {"tenant"},
 	}
