@@ -37,6 +37,9 @@ type Config struct {
 	Admin        Admin
 	Gossip       *discovery.GossipConfig // nil: no gossip
 	Static       []balancer.Member
+	Exec         []discovery.ExecConfig
+	DNS          discovery.DNSConfig
+	Signatures   map[balancer.Key]string // files with the public keys that members of a cluster need signatures of
 	Tenants      Tenants
 	FailOver     bool
 	Clusters     []balancer.ClusterConfig // in the order of the file, the clusters of a service together
@@ -109,12 +112,14 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	if root == nil {
 		return nil, d
 	}
-	c := &Config{File: file, masked: d.masked}
+	c := &Config{File: file, masked: d.masked, Signatures: map[balancer.Key]string{}}
 	o := d.open(root, "", "the configuration").strict()
 	var claims claims
 	d.loadbalancer(o.section("loadbalancer"), c, &claims)
 	membership := o.section("membership")
+	d.dns(membership.section("dns"), c)
 	d.gossip(membership, c, &claims)
+	d.exec(membership, c)
 	d.tenants(o.section("tenants"), c)
 	services := d.services(o.section("services"), c)
 	members := d.static(membership, c)

@@ -3,12 +3,12 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
+
+	"jetway/discovery"
 )
 
 // pemMax bounds certificate and key files.
@@ -73,11 +73,16 @@ func checkGossipKey(path string) error {
 	if err != nil {
 		return err
 	}
-	key, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(data)))
-	if err != nil || len(key) != 32 {
-		return errors.New("is no gossip key; expected base64 of 32 bytes, as jetway keygen gossip writes it")
+	_, err = discovery.ParseKeys(data)
+	return err
+}
+
+func checkDomainKey(path string) error {
+	data, err := readSmall(path)
+	if err != nil {
+		return err
 	}
-	return nil
+	return discovery.CheckDomainPublicKeys(data)
 }
 
 // checkDirectory looks whether the tenants file is there; Routing reads it.

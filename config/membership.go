@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -29,6 +31,8 @@ func (d *decoder) gossip(membership object, c *Config, claims *claims) {
 	readFile(o, "key_file", &g.KeyFile, checkGossipKey)
 	read(o, "insecure", &g.Insecure, parseBool)
 	readList(o, "allowed_cidrs", &g.AllowedCIDRs, parsePrefix)
+	read(o, "failed_grace", &g.FailedGrace, parseWait)
+	g.StateDir, g.DNS = c.StateDir, c.DNS
 	c.Gossip = g
 
 	if a, err := netip.ParseAddrPort(g.Advertise); advertise != nil && err == nil && (a.Addr().IsUnspecified() || a.Port() == 0) {
@@ -48,6 +52,71 @@ func (d *decoder) gossip(membership object, c *Config, claims *claims) {
 		d.warn(bind, fmt.Sprintf("gossip knows %d addresses to join", len(joins)), "at least two in join, so that a restart finds the pool while one of them is down")
 	}
 }
+
+// dns decodes how names are looked up.
+func (d *decoder) dns(o object, c *Config) {
+	readList(o, "servers", &c.DNS.Servers, parseIPPort)
+	read(o, "interval", &c.DNS.Interval, parseInterval)
+	read(o, "timeout", &c.DNS.Timeout, parseWait)
+}
+
+// parseInterval reads a time between two runs of the same.
+func parseInterval(s string) (time.Duration, error) {
+	t, err := parseDuration(s)
+	if err == nil && t < time.Second {
+		err = errors.New("a duration of at least 1s")
+	}
+	return t, err
+}
+
+// exec decodes the commands that print members.
+func (d *decoder) exec(membership object, c *Config) {
+	names := make(map[string]*yaml.Node)
+	for _, o := range membership.sections("exec") {
+		e := discovery.ExecConfig{Dir: d.dir}
+		at := read(o, "name", &e.Name, parseName)
+		readTexts(o, "command", &e.Command)
+		read(o, "interval", &e.Interval, parseInterval)
+		read(o, "timeout", &e.Timeout, parseWait)
+		if at == nil {
+			at = o.node
+		}
+		if e.Name == "" && len(e.Command) > 0 {
+			e.Name, _ = parseName(filepath.Base(e.Command[0]))
+			if e.Name == "" {
+				d.problem(o.node, "the program's name is none for the command", "name")
+				continue
+			}
+		}
+		if f := names[e.Name]; f != nil {
+			d.problem(at, fmt.Sprintf("command %s stands twice, first at line %d column %d", quote(e.Name), f.Line, f.Column), "a name of its own")
+			continue
+		}
+		names[e.Name] = at
+		c.Exec = append(c.Exec, e)
+	}
+	if n := len(c.Exec); n > execsMax {
+		d.problem(membership.node, fmt.Sprintf("there are %d commands in exec", n), fmt.Sprintf("at most %d", execsMax))
+	}
+}
+
+// readTexts sets *p to the elements of a list in which the same may stand
+// twice, such as the arguments of a command.
+func readTexts(o object, name string, p *[]string) {
+	nodes, k, _ := o.elements(name)
+	*p = nil
+	for _, n := range nodes {
+		if v, ok := o.d.scalar(n, name, strings.TrimPrefix(k.kind, "list of ")); ok {
+			*p = append(*p, v.text)
+		}
+	}
+	if len(*p) > 0 && (*p)[0] == "" {
+		o.d.problem(nodes[0], quote(name)+" begins with an empty text", "the program to run")
+	}
+}
+
+// execsMax bounds the commands that print members.
+const execsMax = 16
 
 // memberAt is a static member and where it stands.
 type memberAt struct {
@@ -169,7 +238,7 @@ func (d *decoder) checkMembers(c *Config, clusters []clusterAt, members []member
 		}
 	}
 	for _, cl := range clusters {
-		if c.Gossip == nil && !served[cl.Key] {
+		if c.Gossip == nil && len(c.Exec) == 0 && !served[cl.Key] {
 			d.warn(cl.at, fmt.Sprintf("%s can have no member: there is no gossip and no static member for it", cl.Key), "a static member, or membership.gossip")
 		}
 	}

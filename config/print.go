@@ -23,7 +23,7 @@ const mask = "******"
 func (c *Config) Print() []byte {
 	p := printer{&yaml.Node{Kind: yaml.MappingNode}, c.masked}
 	c.printLoadbalancer(p.section("loadbalancer"))
-	if c.Gossip != nil || len(c.Static) > 0 {
+	if c.Gossip != nil || len(c.Static) > 0 || len(c.Exec) > 0 {
 		c.printMembership(p.section("membership"))
 	}
 	c.printTenants(p.section("tenants"))
@@ -169,7 +169,18 @@ func (c *Config) printMembership(p printer) {
 		s.text("key_file", g.KeyFile)
 		s.plain("insecure", g.Insecure)
 		s.prefixes("allowed_cidrs", g.AllowedCIDRs)
+		s.plain("failed_grace", formatDuration(g.FailedGrace))
 	}
+	p.sections("exec", len(c.Exec), func(i int, s printer) {
+		s.text("name", c.Exec[i].Name)
+		s.texts("command", c.Exec[i].Command)
+		s.plain("interval", formatDuration(c.Exec[i].Interval))
+		s.plain("timeout", formatDuration(c.Exec[i].Timeout))
+	})
+	dns := p.section("dns")
+	dns.texts("servers", c.DNS.Servers)
+	dns.plain("interval", formatDuration(c.DNS.Interval))
+	dns.plain("timeout", formatDuration(c.DNS.Timeout))
 	p.sections("static", len(c.Static), func(i int, s printer) {
 		m := c.Static[i]
 		s.text("id", m.ID)
@@ -293,7 +304,9 @@ func (c *Config) printServices(p printer) {
 			domain.text("tenant_range", cl.Ranges.String())
 			subs = domain.section("sub_domains")
 		}
-		printCluster(subs.section(cl.Key.SubDomain), cl)
+		sub := subs.section(cl.Key.SubDomain)
+		printCluster(sub, cl)
+		sub.section("require_signature").text("public_key_file", c.Signatures[cl.Key])
 	}
 }
 

@@ -19,12 +19,15 @@ type clusterAt struct {
 	at      *yaml.Node   // the name of the sub-domain, or of the domain
 	rangeAt *yaml.Node   // the tenant range, or the name of the domain
 	hostsAt []*yaml.Node // beside Hosts
+
+	signature string // file of the public keys that members must be signed with
 }
 
 // settings are the inherited keys on the way down.
 type settings struct {
 	balancer.ClusterConfig
-	hostsAt []*yaml.Node
+	hostsAt   []*yaml.Node
+	signature string // file of the public keys that members must be signed with
 }
 
 // services decodes the services into clusters with all values filled in.
@@ -55,6 +58,9 @@ func (d *decoder) services(o object, c *Config) []clusterAt {
 	}
 	for _, cl := range s.clusters {
 		c.Clusters = append(c.Clusters, cl.ClusterConfig)
+		if cl.signature != "" {
+			c.Signatures[cl.Key] = cl.signature
+		}
 	}
 	return s.clusters
 }
@@ -116,7 +122,7 @@ func parseRanges(s string) (tenant.Ranges, error) {
 }
 
 func (d *serviceDecoder) cluster(c clusterAt, subDomain string, s settings) {
-	c.ClusterConfig, c.hostsAt = s.ClusterConfig, s.hostsAt
+	c.ClusterConfig, c.hostsAt, c.signature = s.ClusterConfig, s.hostsAt, s.signature
 	c.Key.SubDomain = subDomain
 	if len(c.Hosts) == 0 {
 		d.problem(c.at, fmt.Sprintf("%s has no hosts", c.Key), "hosts on the sub-domain, its domain or its service")
@@ -145,6 +151,7 @@ func (d *serviceDecoder) block(o object, s *settings) {
 	readFile(tls, "ca_file", &s.MemberTLS.CAFile, checkCertificates)
 	read(tls, "server_name", &s.MemberTLS.ServerName, parseHost)
 	read(tls, "insecure", &s.MemberTLS.Insecure, parseBool)
+	readFile(o.section("require_signature"), "public_key_file", &s.signature, checkDomainKey)
 	limits := o.section("limits")
 	read(limits, "body", &s.BodyLimit, parseSize)
 	readTenantLimits(limits, &s.TenantLimits)

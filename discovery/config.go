@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"time"
 
 	"jetway/balancer"
 )
@@ -12,9 +13,12 @@ type GossipConfig struct {
 	Bind         string         // ip:port to listen on, UDP and TCP
 	Advertise    string         // ip:port that others are told; empty: Bind
 	Join         []string       // well-known addresses, host:port
-	KeyFile      string         // base64 of 32 bytes, as `jetway keygen gossip` writes it; empty: no encryption
+	KeyFile      string         // keys of the pool, one a line, see ReadKeys; empty: no encryption
 	Insecure     bool           // allow no key although Bind is not loopback
 	AllowedCIDRs []netip.Prefix // where members and gossip may come from; empty: everywhere
+	FailedGrace  time.Duration  // how long a member stays that only gossip says failed; default 60s
+	StateDir     string         // where addresses and rotated keys are kept over restarts; empty: nowhere
+	DNS          DNSConfig      // for names in Join
 }
 
 // Publish takes the whole list of a source's members each time anything

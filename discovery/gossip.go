@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,6 +29,7 @@ import (
 const (
 	publishQuiet = 50 * time.Millisecond // no change for so long: publish
 	publishMost  = time.Second           // publish so long after the first change at the latest
+	defaultGrace = time.Minute           // how long a member stays that only gossip says failed
 )
 
 // Identity names a Jetway in the pool.
@@ -41,6 +43,7 @@ type Gossip struct {
 	pool    *pool
 	roster  *roster
 	publish Publish
+	keys    atomic.Pointer[DomainKeys]
 	last    []balancer.Member // what was published; used by the publishing goroutine alone
 	first   bool              // nothing was published yet
 }
@@ -63,13 +66,34 @@ func NewGossip(cfg GossipConfig, self Identity, reserved func(host string, port 
 	if n := encodedSize(tags); n > tagsMax {
 		return nil, fmt.Errorf("cannot use installation %q: all tags together take %d bytes, at most %d", clip(self.Installation), n, tagsMax)
 	}
-	p := policy{loopback: s.loopback, allowed: s.allowed, reserved: reserved, installation: self.Installation}
-	return &Gossip{
+	grace := cfg.FailedGrace
+	if grace <= 0 {
+		grace = defaultGrace
+	}
+	p := policy{loopback: s.loopback, allowed: s.allowed, reserved: reserved, installation: self.Installation, verifier: &verifier{}}
+	g := &Gossip{
 		pool:    newPool(s, self.Node, tags, log),
-		roster:  newRoster(self.Node, p, log),
+		roster:  newRoster(self.Node, p, grace, log),
 		publish: publish,
 		first:   true,
-	}, nil
+	}
+	g.keys.Store(&DomainKeys{})
+	return g, nil
+}
+
+// Require replaces the keys that members need signatures of, also while Run
+// runs. Who has none is left out at the next list, in a moment.
+func (g *Gossip) Require(keys DomainKeys) {
+	g.keys.Store(&keys)
+	g.pool.mark()
+}
+
+// ReloadKeys takes over the key file where its content has changed.
+func (g *Gossip) ReloadKeys() error {
+	if g.pool.keys == nil {
+		return nil
+	}
+	return g.pool.keys.reread()
 }
 
 // Run takes part in the pool until ctx ends, then leaves it. It returns an
@@ -99,11 +123,14 @@ func (g *Gossip) Rejected() []Rejection { return g.roster.reports.list() }
 // refresh reads the whole list back and publishes it if anything differs.
 func (g *Gossip) refresh() {
 	defer recovered(g.pool.log, "gossip members")
-	nodes, ok := g.pool.members()
+	nodes, steady, ok := g.pool.members()
 	if !ok {
 		return
 	}
-	members := g.roster.build(nodes, time.Now())
+	if v := g.roster.policy.verifier; v != nil {
+		v.keys = *g.keys.Load()
+	}
+	members := g.roster.build(nodes, time.Now(), steady)
 	if !g.first && reflect.DeepEqual(members, g.last) {
 		return
 	}

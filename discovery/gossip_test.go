@@ -316,7 +316,7 @@ func TestEncodedSizeIsSerfs(t *testing.T) {
 		pad := tagsMax - encodedSize(tags) - len("zone") - 1 - 3
 		for _, more := range []int{0, 1} { // 512 bytes fit, 513 do not
 			tags["zone"] = strings.Repeat("z", pad+more)
-			p := newPool(settings{bind: netip.MustParseAddrPort("127.0.0.1:0"), loopback: true}, "n", tags, zerolog.Nop())
+			p := newPool(settings{resolver: newResolver(DNSConfig{}), bind: netip.MustParseAddrPort("127.0.0.1:0"), loopback: true}, "n", tags, zerolog.Nop())
 			s, err := p.start()
 			if (err == nil) != (more == 0) {
 				t.Fatalf("%d bytes: %v", encodedSize(tags), err)

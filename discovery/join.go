@@ -4,16 +4,21 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
 )
 
 const (
-	joinMost    = 5 * time.Second  // for one address
-	rejoinEvery = 30 * time.Second // heals long partitions
+	joinMost      = 5 * time.Second  // for one address
+	rejoinEvery   = 30 * time.Second // heals long partitions
+	reachMost     = 3 * time.Second  // for all of them to take a connection
+	reachTogether = 32
+	seedAddresses = 16 // of one name
 )
 
 // join tries the well-known addresses until somebody else is in the pool, and
@@ -60,40 +65,94 @@ func (p *pool) noteJoin(now, was, first bool, err error) {
 	}
 }
 
-// joinOnce tries every seed that is not alive in our view already.
+// joinOnce tries every well-known address that is not alive in our view
+// already, and some of the nodes that were lost. The error is that of a
+// well-known one.
 func (p *pool) joinOnce(ctx context.Context, s *serf.Serf) error {
-	alive := map[string]bool{}
+	alive := map[netip.AddrPort]bool{}
 	for _, n := range s.Members() {
 		if n.Status == serf.StatusAlive { // ourselves too
-			alive[gossipAddress(n).String()] = true
+			alive[gossipAddress(n)] = true
 		}
 	}
-	var failed error
-	for _, seed := range p.seeds() {
-		if a, err := netip.ParseAddrPort(seed); err == nil && alive[netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()] {
-			continue
+	known, failed := p.wellKnown(ctx)
+	lost := map[netip.AddrPort]bool{}
+	for _, text := range p.peers.lost(peersTried) {
+		if a, err := netip.ParseAddrPort(text); err == nil {
+			lost[a] = true
+			known = append(known, seed{text, a})
 		}
+	}
+	known = slices.DeleteFunc(known, func(k seed) bool { return alive[k.addr] })
+	for i, err := range p.reach(ctx, known) {
+		k := known[i]
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if _, err := s.Join([]string{seed}, true); err != nil {
-			failed = fmt.Errorf("cannot join gossip at %q: %w", seed, err)
+		if err == nil {
+			_, err = s.Join([]string{k.addr.String()}, true)
+		}
+		if err != nil && !lost[k.addr] {
+			failed = fmt.Errorf("cannot join gossip at %q: %w", k.text, err)
 		}
 	}
 	return failed
 }
 
-// seeds are the well-known addresses, in random order so that no one seed gets
-// all the load, and some of the nodes that an earlier Serf knew.
-func (p *pool) seeds() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	seeds := slices.Clone(p.settings.seeds)
-	for _, n := range p.carried[:min(len(p.carried), carriedSeeds)] {
-		seeds = append(seeds, gossipAddress(n).String())
+// seed is an address to join at, and what an operator called it.
+type seed struct {
+	text string
+	addr netip.AddrPort
+}
+
+// wellKnown returns the well-known addresses, names resolved, in random order
+// so that no one gets all the load.
+func (p *pool) wellKnown(ctx context.Context) (known []seed, failed error) {
+	for _, text := range p.settings.seeds {
+		host, port, _ := net.SplitHostPort(text) // checked
+		number, _ := parseNumber(port, 1, 65535)
+		addrs := []netip.Addr{}
+		if a, err := netip.ParseAddr(host); err == nil {
+			addrs = append(addrs, a.Unmap())
+		} else if addrs, err = p.settings.resolver.addresses(ctx, host); err != nil {
+			failed = fmt.Errorf("cannot join gossip at %q: %w", text, err)
+		}
+		for _, a := range addrs[:min(len(addrs), seedAddresses)] {
+			if k := (seed{text, netip.AddrPortFrom(a, uint16(number))}); !slices.ContainsFunc(known, func(o seed) bool { return o.addr == k.addr }) {
+				known = append(known, k)
+			}
+		}
 	}
-	rand.Shuffle(len(seeds), func(i, j int) { seeds[i], seeds[j] = seeds[j], seeds[i] })
-	return seeds
+	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	return known, failed
+}
+
+// reach connects to all addresses at once, where there are several, so that
+// dead ones do not keep us from those behind them: Serf joins one after the
+// other, and waits long.
+func (p *pool) reach(ctx context.Context, known []seed) []error {
+	errs := make([]error, len(known))
+	if len(known) < 2 || p.settings.transport != nil {
+		return errs // the join will tell
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachMost)
+	defer cancel()
+	free := make(chan struct{}, reachTogether)
+	var wg sync.WaitGroup
+	for i, k := range known {
+		free <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-free }()
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "tcp", k.addr.String())
+			if err == nil {
+				conn.Close()
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errs
 }
 
 // others reports whether anybody else is alive.

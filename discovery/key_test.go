@@ -2,6 +2,8 @@ package discovery
 
 import (
 	"bytes"
+	"encoding/base64"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,32 +24,96 @@ func writeKey(t *testing.T, content string, mode os.FileMode) string {
 	return path
 }
 
-func TestReadKey(t *testing.T) {
-	f := func(content string, mode os.FileMode, wantExposed bool, wantErr string) {
+func TestReadKeys(t *testing.T) {
+	f := func(content string, mode os.FileMode, want int, wantExposed bool, wantErr string) {
 		t.Helper()
-		key, exposed, err := ReadKey(writeKey(t, content, mode))
+		keys, exposed, err := ReadKeys(writeKey(t, content, mode))
 		if wantErr != "" {
 			if err == nil || !strings.Contains(err.Error(), wantErr) || (len(content) > 8 && strings.Contains(err.Error(), content[:8])) {
 				t.Fatalf("%q: %v", content, err)
 			}
 			return
 		}
-		if err != nil || len(key) != 32 || exposed != wantExposed {
-			t.Fatalf("%q = %v, %v, %v", content, key, exposed, err)
+		if err != nil || len(keys) != want || len(keys[0]) != 32 || exposed != wantExposed {
+			t.Fatalf("%q = %v, %v, %v", content, keys, exposed, err)
 		}
 	}
-	f(NewKey(), 0o600, false, "")
-	f(NewKey()+"\n", 0o640, true, "")
-	f(NewKey(), 0o604, true, "")
-	f("", 0o600, false, "expected base64 of 32 bytes")
-	f(NewKey()[:40], 0o600, false, "expected base64 of 32 bytes")
-	f("!"+NewKey(), 0o600, false, "expected base64 of 32 bytes")
-	f(strings.Repeat(NewKey(), 1000), 0o600, false, "expected base64 of 32 bytes")
-	if one, two := NewKey(), NewKey(); one == two {
+	one, two := NewKey(), NewKey()
+	if one == two {
 		t.Fatal("the same key twice")
 	}
-	if _, _, err := ReadKey("/nonexistent/gossip.key"); err == nil {
+	f(one, 0o600, 1, false, "")
+	f(one+"\n", 0o640, 1, true, "")
+	f(one, 0o604, 1, true, "")
+	f("# new\n"+one+"\r\n\n# old\n"+two+"\n"+one, 0o600, 2, false, "")
+	f("", 0o600, 0, false, "expected base64 of 32 bytes")
+	f("# nothing\n", 0o600, 0, false, "expected base64 of 32 bytes")
+	f(one[:40], 0o600, 0, false, "expected base64 of 32 bytes")
+	f("!"+one, 0o600, 0, false, "expected base64 of 32 bytes")
+	f(one+" "+two, 0o600, 0, false, "expected base64 of 32 bytes")
+	f(strings.Repeat(one, 1000), 0o600, 0, false, "expected base64 of 32 bytes")
+	many := ""
+	for range keysMax + 1 {
+		many += NewKey() + "\n"
+	}
+	f(many, 0o600, 0, false, "at most 8")
+	if _, _, err := ReadKeys("/nonexistent/gossip.key"); err == nil {
 		t.Fatal("a missing file was read")
+	}
+}
+
+// A rotation is not undone by a restart, unless the key file was changed since.
+func TestKeyringIsKept(t *testing.T) {
+	dir := t.TempDir()
+	one, two, three := NewKey(), NewKey(), NewKey()
+	file := writeKey(t, one, 0o600)
+	first := func() string {
+		t.Helper()
+		k, err := newKeyring(file, dir, zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.keep(); err != nil {
+			t.Fatal(err)
+		}
+		return base64.StdEncoding.EncodeToString(k.ring.GetPrimaryKey())
+	}
+	if first() != one {
+		t.Fatal("not the key of the file")
+	}
+	if _, err := os.Stat(filepath.Join(dir, ringFile)); err == nil {
+		t.Fatal("a copy of the key file is kept")
+	}
+	k, _ := newKeyring(file, dir, zerolog.Nop())
+	raw, _ := base64.StdEncoding.DecodeString(two)
+	if err := errors.Join(k.ring.AddKey(raw), k.ring.UseKey(raw), k.keep()); err != nil {
+		t.Fatal(err)
+	}
+	if first() != two || first() != two {
+		t.Fatal("the rotated key is lost")
+	}
+	if info, _ := os.Stat(filepath.Join(dir, ringFile)); info.Mode().Perm() != 0o600 {
+		t.Fatalf("keys are kept with mode %v", info.Mode())
+	}
+	os.WriteFile(file, []byte(three), 0o600)
+	if first() != three {
+		t.Fatal("a changed key file is not taken")
+	}
+	os.WriteFile(filepath.Join(dir, ringFile), []byte("\x00\x01broken"), 0o600)
+	if first() != three {
+		t.Fatal("a broken file does harm")
+	}
+
+	// While it runs: only what changed in the file counts.
+	k, _ = newKeyring(file, dir, zerolog.Nop())
+	k.ring.AddKey(raw)
+	k.ring.UseKey(raw)
+	if err := k.reread(); err != nil || !bytes.Equal(k.ring.GetPrimaryKey(), raw) {
+		t.Fatalf("an unchanged file undid the rotation: %v", err)
+	}
+	os.WriteFile(file, []byte(one+"\n"+two), 0o600)
+	if err := k.reread(); err != nil || base64.StdEncoding.EncodeToString(k.ring.GetPrimaryKey()) != one || len(k.ring.GetKeys()) != 2 {
+		t.Fatalf("the changed file is not in force: %v, %d keys", err, len(k.ring.GetKeys()))
 	}
 }
 

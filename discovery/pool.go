@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
@@ -18,7 +20,7 @@ const (
 	leaveMost    = 5 * time.Second
 	holdMost     = 10 * time.Second // a new Serf may know nobody yet: the old list stays so long
 	eventsBuffer = 4096
-	carriedSeeds = 16 // addresses of lost nodes that are tried beside the well-known ones
+	eventsMany   = eventsBuffer / 2 // waiting events that are worth a word
 )
 
 // Status is how gossip is doing, for operators.
@@ -34,6 +36,12 @@ type Status struct {
 	Restarts    int       `json:"restarts"`       // how often Serf had to be created again
 	LastError   string    `json:"last_error"`     // of start, join or leave; empty once joined
 	ErrorAt     time.Time `json:"error_at,omitzero"`
+
+	Stalls    uint64    `json:"stalls"`    // how often this process stood still
+	Overloads uint64    `json:"overloads"` // how often messages or events came faster than they were taken
+	Conflicts uint64    `json:"conflicts"` // how often two nodes of one name were met
+	Trouble   string    `json:"trouble"`   // the last of all these, kept for the record
+	TroubleAt time.Time `json:"trouble_at,omitzero"`
 }
 
 // pool keeps one Serf alive: creates it, keeps joining, creates it again if it
@@ -43,43 +51,57 @@ type pool struct {
 	name     string
 	log      zerolog.Logger
 	serfLog  *serfLog
+	keys     *keyring // nil: no encryption
+	peers    *peers
+	steady   steadiness
 	changed  chan struct{} // capacity 1: the list may differ
 	started  chan struct{} // closed once address is known
 	ended    chan struct{} // closed once run returned
 
-	mu       sync.Mutex // guards what follows
-	serf     *serf.Serf // nil while there is none
-	tags     map[string]string
-	addr     netip.AddrPort // what others join
-	port     int            // bound; 0 before the first start
-	since    time.Time
-	restarts int
-	lastErr  string
-	errAt    time.Time
-	carried  []serf.Member // what the Serf before this one knew
-	carryEnd time.Time
-	holdEnd  time.Time
+	overloads, conflicts atomic.Uint64
+
+	mu        sync.Mutex // guards what follows
+	serf      *serf.Serf // nil while there is none
+	tags      map[string]string
+	addr      netip.AddrPort // what others join
+	port      int            // bound; 0 before the first start
+	since     time.Time
+	restarts  int
+	lastErr   string
+	errAt     time.Time
+	trouble   string
+	troubleAt time.Time
+	holdEnd   time.Time
 }
 
 func newPool(s settings, name string, tags map[string]string, log zerolog.Logger) *pool {
-	return &pool{
-		settings: s, name: name, tags: tags, log: log, port: int(s.bind.Port()),
-		serfLog: &serfLog{log: log},
+	p := &pool{
+		settings: s, name: name, tags: tags, log: log, port: int(s.bind.Port()), keys: s.keys,
+		peers:   newPeers(s.stateDir, log),
 		changed: make(chan struct{}, 1),
 		started: make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
+	p.serfLog = &serfLog{log: log, heard: p.heard}
+	return p
 }
 
 // run takes part in the pool until ctx ends, calls farewell while still in it,
 // and leaves.
 func (p *pool) run(ctx context.Context, farewell func()) error {
 	defer close(p.ended)
+	p.peers.load(time.Now())
 	s, err := p.start()
 	if err != nil {
 		return err
 	}
 	close(p.started)
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		defer recovered(p.log, "gossip watch")
+		p.steady.watch(watching, p.log, p.note)
+	}()
 	retry := backoff{first: time.Second, most: time.Minute}
 	for {
 		born := time.Now()
@@ -110,6 +132,7 @@ func (p *pool) serve(ctx context.Context, s *serf.Serf, farewell func()) bool {
 	defer resync.Stop()
 	for {
 		p.mark()
+		p.keep(s, false)
 		select {
 		case <-resync.C:
 		case <-s.ShutdownCh():
@@ -119,6 +142,7 @@ func (p *pool) serve(ctx context.Context, s *serf.Serf, farewell func()) bool {
 				farewell()
 			}
 			stop()
+			p.keep(s, true)
 			p.leave(s, joined)
 			return false
 		}
@@ -127,11 +151,15 @@ func (p *pool) serve(ctx context.Context, s *serf.Serf, farewell func()) bool {
 
 // restart creates Serf again and again until it works; nil once ctx ended.
 func (p *pool) restart(ctx context.Context, dead *serf.Serf, retry *backoff) *serf.Serf {
-	p.fail(errors.New("gossip shut itself down, as it does when another node has the same name"))
+	why := "gossip shut itself down, as it does when another node has the same name"
+	p.note(why)
+	p.fail(errors.New(why))
+	p.keep(dead, true)
 	p.mu.Lock()
 	p.serf = nil
 	p.since = time.Time{}
-	p.carryLocked(dead.Members())
+	p.holdEnd = time.Now().Add(holdMost)
+	p.restarts++
 	p.mu.Unlock()
 	for {
 		wait := retry.next()
@@ -148,53 +176,47 @@ func (p *pool) restart(ctx context.Context, dead *serf.Serf, retry *backoff) *se
 	}
 }
 
-// carryLocked keeps the nodes of a Serf that ended, as lost ones: their
-// members stay, and their addresses are a way back into the pool.
-func (p *pool) carryLocked(nodes []serf.Member) {
-	kept := p.carried[:0:0]
-	for _, n := range p.allLocked(nodes) {
-		if n.Name != p.name && (n.Status == serf.StatusAlive || n.Status == serf.StatusFailed) {
-			n.Status = serf.StatusFailed
-			kept = append(kept, n)
-		}
+// keep writes down what a restart will need.
+func (p *pool) keep(s *serf.Serf, last bool) {
+	now := time.Now()
+	p.peers.update(s.Members(), p.name, now)
+	if err := p.peers.save(now, last); err != nil {
+		p.note(err.Error())
 	}
-	p.carried = kept
-	p.carryEnd = time.Now().Add(forgetAfter)
-	p.holdEnd = time.Now().Add(holdMost)
-	p.restarts++
+	if p.keys == nil {
+		return
+	}
+	if err := p.keys.keep(); err != nil {
+		p.note(err.Error())
+		p.fail(err)
+	}
 }
 
-// members returns all nodes that gossip knows, itself included. False: there is
-// nothing to go by, whoever has a list keeps it.
-func (p *pool) members() ([]serf.Member, bool) {
+// members returns all nodes that gossip knows, itself included, and whether
+// what it says of others is to be believed. False: there is nothing to go by,
+// whoever has a list keeps it.
+func (p *pool) members() (nodes []serf.Member, steady, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.serf == nil || p.serf.State() == serf.SerfShutdown {
-		return nil, false
+		return nil, false, false
 	}
-	nodes := p.serf.Members()
+	nodes = p.serf.Members()
 	if time.Now().Before(p.holdEnd) && !others(nodes, p.name) {
-		return nil, false
+		return nil, false, false
 	}
-	return p.allLocked(nodes), true
+	steady = !p.steady.doubtful(time.Now()) && p.serf.Memberlist().GetHealthScore() == 0
+	return nodes, steady, true
 }
 
-// allLocked adds the nodes that only the Serf before this one knew.
-func (p *pool) allLocked(nodes []serf.Member) []serf.Member {
-	if len(p.carried) == 0 || time.Now().After(p.carryEnd) {
-		p.carried = nil
-		return nodes
+// current returns the Serf in use.
+func (p *pool) current() (*serf.Serf, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.serf == nil {
+		return nil, errors.New("gossip is down")
 	}
-	known := make(map[string]bool, len(nodes))
-	for _, n := range nodes {
-		known[n.Name] = true
-	}
-	for _, n := range p.carried {
-		if !known[n.Name] {
-			nodes = append(nodes, n)
-		}
-	}
-	return nodes
+	return p.serf, nil
 }
 
 // leave says good-bye, for a bounded time, and ends Serf.
@@ -237,6 +259,26 @@ func (p *pool) mark() {
 	}
 }
 
+// heard counts what lines of Serf and memberlist tell of.
+func (p *pool) heard(line string) {
+	switch {
+	case strings.Contains(line, "onflicts with another node"), strings.Contains(line, "Name conflict"):
+		p.conflicts.Add(1)
+	case strings.Contains(line, "queue full"), strings.Contains(line, "Too many pending"), strings.Contains(line, "queue depth"):
+		p.overloads.Add(1)
+	default:
+		return
+	}
+	p.note(clip(line))
+}
+
+// note keeps a trouble for the record.
+func (p *pool) note(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trouble, p.troubleAt = what, time.Now()
+}
+
 // fail keeps an error for status.
 func (p *pool) fail(err error) {
 	p.mu.Lock()
@@ -274,7 +316,8 @@ func (p *pool) address(ctx context.Context) (netip.AddrPort, error) {
 func (p *pool) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := Status{Since: p.since, Restarts: p.restarts, LastError: p.lastErr, ErrorAt: p.errAt, Encrypted: p.settings.key != nil}
+	st := Status{Since: p.since, Restarts: p.restarts, LastError: p.lastErr, ErrorAt: p.errAt, Encrypted: p.keys != nil,
+		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Trouble: p.trouble, TroubleAt: p.troubleAt}
 	if p.addr.IsValid() {
 		st.Address = p.addr.String()
 	}

@@ -22,66 +22,123 @@ const nodesMax = 10_000 // members of one pool
 type roster struct {
 	self    string
 	policy  policy
+	grace   time.Duration // how long a failed member stays
 	reports reports
 	round   uint64
-	seen    map[origin]uint64 // the round it was first seen in
+	known   map[string]*known // by node name
 }
 
-// origin is a node where it gossips.
-type origin struct {
-	node string
-	addr netip.AddrPort
+// known is what a node that announced a member was last seen to say.
+type known struct {
+	said   announcement
+	addr   netip.AddrPort // of its gossip
+	seen   uint64         // the round it was first seen in, at this address
+	failed time.Time      // since when gossip misses it; zero: alive
+	over   bool           // failed for too long, or another took its place: no member until it is back
 }
 
-func newRoster(self string, p policy, log zerolog.Logger) *roster {
-	return &roster{self: self, policy: p, reports: reports{log: log}, seen: map[origin]uint64{}}
+func newRoster(self string, p policy, grace time.Duration, log zerolog.Logger) *roster {
+	return &roster{self: self, policy: p, grace: grace, reports: reports{log: log}, known: map[string]*known{}}
 }
 
 // claim is a valid announcement that may still collide with another.
 type claim struct {
 	member balancer.Member
-	node   string
-	addr   netip.AddrPort // of its gossip
-	seen   uint64
+	known  *known
 }
 
-// build returns the members, sorted. Whoever is left out is reported.
-func (r *roster) build(nodes []serf.Member, now time.Time) []balancer.Member {
+// build returns the members, sorted. Whoever is left out is reported. steady
+// tells that our own view of the pool is to be trusted: while it is not, no
+// time counts against those that we miss.
+func (r *roster) build(nodes []serf.Member, now time.Time, steady bool) []balancer.Member {
 	r.round++
-	seen := make(map[origin]uint64, len(nodes))
-	var claims []claim
 	var out []Rejection
-	for _, n := range nodes {
-		if n.Name == r.self || (n.Status != serf.StatusAlive && n.Status != serf.StatusFailed) {
-			continue
-		}
-		addr := gossipAddress(n)
-		reject := func(err error) {
-			out = append(out, Rejection{Node: clip(n.Name), Address: addr.String(), Reason: err.Error(), Since: now})
-		}
-		if n.Tags[tagRole] == roleBalancer && n.Tags[tagInstallation] != r.policy.installation {
-			reject(fmt.Errorf("load balancer of installation %q in the pool of %q", clip(n.Tags[tagInstallation]), r.policy.installation))
-			continue
-		}
-		m, err := parseTags(announcement{Name: n.Name, Addr: addr.Addr(), Tags: n.Tags}, r.policy)
-		if errors.Is(err, errNotMember) {
-			continue
-		}
-		if err != nil {
-			reject(err)
-			continue
-		}
-		m.Suspect = n.Status == serf.StatusFailed
-		key := origin{n.Name, addr}
-		if seen[key] = r.seen[key]; seen[key] == 0 {
-			seen[key] = r.round
-		}
-		claims = append(claims, claim{member: m, node: n.Name, addr: addr, seen: seen[key]})
+	reject := func(k *known, err error) {
+		out = append(out, Rejection{Node: clip(k.said.Name), Address: k.addr.String(), Reason: err.Error(), Since: now})
 	}
-	r.seen = seen
+	r.update(nodes, now, steady, reject)
+	var claims []claim
+	failed := 0
+	for name, k := range r.known {
+		k.said.Now = now
+		m, err := parseTags(k.said, r.policy)
+		if err != nil {
+			if !errors.Is(err, errNotMember) {
+				reject(k, err)
+			}
+			if !k.failed.IsZero() {
+				delete(r.known, name) // it will say something else before it is a member
+			}
+			continue
+		}
+		if k.over {
+			continue
+		}
+		m.Suspect = !k.failed.IsZero()
+		if m.Suspect {
+			failed++
+		}
+		claims = append(claims, claim{m, k})
+	}
+	// One that fails is dead. Most of them at once: then it is us who are cut
+	// off, or everything is lost anyway, and evidence from connections is all
+	// there is to go by.
+	if 2*failed <= len(claims) {
+		claims = slices.DeleteFunc(claims, func(c claim) bool {
+			c.known.over = c.member.Suspect && now.Sub(c.known.failed) >= r.grace
+			return c.known.over
+		})
+	}
 	members, collisions := settle(claims, now)
 	r.reports.replace(append(out, collisions...))
 	return members
+}
+
+// update takes over what the nodes of the pool say now.
+func (r *roster) update(nodes []serf.Member, now time.Time, steady bool, reject func(*known, error)) {
+	listed := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		if n.Name == r.self {
+			continue
+		}
+		listed[n.Name] = true
+		alive := n.Status == serf.StatusAlive
+		if !alive && n.Status != serf.StatusFailed {
+			delete(r.known, n.Name) // it said good-bye
+			continue
+		}
+		addr := gossipAddress(n)
+		k := r.known[n.Name]
+		if k == nil || alive && k.addr != addr {
+			if k == nil && len(r.known) >= 2*nodesMax {
+				continue // far beyond what settle takes
+			}
+			k = &known{addr: addr, seen: r.round}
+		}
+		k.said = announcement{Name: n.Name, Addr: addr.Addr(), Tags: n.Tags}
+		if n.Tags[tagRole] == roleBalancer && n.Tags[tagInstallation] != r.policy.installation {
+			reject(k, fmt.Errorf("load balancer of installation %q in the pool of %q", clip(n.Tags[tagInstallation]), r.policy.installation))
+		}
+		if !announces(n.Tags) {
+			delete(r.known, n.Name)
+			continue
+		}
+		r.known[n.Name] = k
+		if alive {
+			k.failed, k.over = time.Time{}, false
+		} else if k.failed.IsZero() || !steady {
+			k.failed = now
+		}
+	}
+	for name, k := range r.known {
+		switch {
+		case listed[name]:
+		case k.over:
+			delete(r.known, name) // gossip forgot it, too
+		case k.failed.IsZero() || !steady:
+			k.failed = now
+		}
+	}
 }
 
 // settle decides between claims. Who gossip lost gives way to whoever announces
@@ -89,8 +146,8 @@ func (r *roster) build(nodes []serf.Member, now time.Time) []balancer.Member {
 // the first seen stays, of those seen together the one with the lower address.
 func settle(claims []claim, now time.Time) (members []balancer.Member, out []Rejection) {
 	slices.SortFunc(claims, func(a, b claim) int {
-		return cmp.Or(compareBool(a.member.Suspect, b.member.Suspect), cmp.Compare(a.seen, b.seen),
-			a.addr.Compare(b.addr), strings.Compare(a.node, b.node))
+		return cmp.Or(compareBool(a.member.Suspect, b.member.Suspect), cmp.Compare(a.known.seen, b.known.seen),
+			a.known.addr.Compare(b.known.addr), strings.Compare(a.known.said.Name, b.known.said.Name))
 	})
 	ids := make(map[[2]string]*claim, len(claims))
 	alive := make(map[place]bool, 2*len(claims)) // of whichever domain
@@ -103,13 +160,14 @@ func settle(claims []claim, now time.Time) (members []balancer.Member, out []Rej
 		first := ids[id]
 		switch {
 		case c.member.Suspect && (first != nil || taken(&c.member)):
+			c.known.over = true
 			continue
 		case first != nil:
-			out = append(out, Rejection{Node: clip(c.node), Address: c.addr.String(), Since: now,
-				Reason: fmt.Sprintf("id %q of domain %q is already taken by node %q at %s", c.member.ID, c.member.Domain, clip(first.node), first.addr)})
+			out = append(out, Rejection{Node: clip(c.known.said.Name), Address: c.known.addr.String(), Since: now,
+				Reason: fmt.Sprintf("id %q of domain %q is already taken by node %q at %s", c.member.ID, c.member.Domain, clip(first.known.said.Name), first.known.addr)})
 			continue
 		case len(members) == nodesMax:
-			out = append(out, Rejection{Node: clip(c.node), Address: c.addr.String(), Since: now, Reason: fmt.Sprintf("more than %d members", nodesMax)})
+			out = append(out, Rejection{Node: clip(c.known.said.Name), Address: c.known.addr.String(), Since: now, Reason: fmt.Sprintf("more than %d members", nodesMax)})
 			continue
 		}
 		ids[id] = c

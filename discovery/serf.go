@@ -26,10 +26,16 @@ func (p *pool) start() (*serf.Serf, error) {
 		return nil, fmt.Errorf("cannot start gossip on %s: %w", p.settings.bind, err)
 	}
 	go func() {
-		for {
+		for many := false; ; {
 			select {
 			case <-events:
 				p.mark()
+				if n := len(events); n >= eventsMany != many {
+					if many = !many; many {
+						p.overloads.Add(1)
+						p.note("events of gossip come faster than they are taken")
+					}
+				}
 			case <-s.ShutdownCh():
 				return
 			}
@@ -62,7 +68,10 @@ func (p *pool) serfConfigLocked() (*serf.Config, error) {
 	ml.DeadNodeReclaimTime = time.Second // a restarted member may gossip on another port
 	ml.Logger, ml.LogOutput = logger, nil
 	ml.Alive = aliveCheck{}
-	ml.SecretKey = p.settings.key
+	if p.keys != nil {
+		ml.Keyring = p.keys.ring // as it is now: a rotation outlives a restart
+	}
+	ml.Transport = p.settings.transport
 	ml.BindAddr, ml.BindPort = p.settings.bind.Addr().String(), p.port
 	if a := p.settings.advertise; a.IsValid() {
 		ml.AdvertiseAddr, ml.AdvertisePort = a.Addr().String(), int(a.Port())

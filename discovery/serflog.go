@@ -14,6 +14,7 @@ const logLineMax = 512 // bytes kept of a line of Serf
 // others chose and come at a pace that others choose, so both are bounded.
 type serfLog struct {
 	log     zerolog.Logger
+	heard   func(text string) // is told every warning; may be called with locks of Serf held
 	limiter limiter
 }
 
@@ -28,8 +29,13 @@ func (w *serfLog) Write(line []byte) (int, error) {
 	case "DEBUG", "INFO":
 		to = zerolog.DebugLevel
 	}
-	if strings.HasSuffix(text, "Shutdown without a Leave") { // on purpose, where nobody is left to tell
+	switch {
+	case strings.HasSuffix(text, "Shutdown without a Leave"), // on purpose, where nobody is left to tell
+		strings.Contains(text, "stream label header: EOF"): // a peer looked whether we are here, see reach
 		to = zerolog.DebugLevel
+	}
+	if to == zerolog.WarnLevel {
+		w.heard(text)
 	}
 	e := w.log.WithLevel(to)
 	if to < w.log.GetLevel() || to < zerolog.GlobalLevel() {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/hashicorp/memberlist"
 	"github.com/rs/zerolog"
 )
 
@@ -17,14 +18,17 @@ type settings struct {
 	bind      netip.AddrPort
 	advertise netip.AddrPort // zero: what bind turns out to be
 	seeds     []string
-	key       []byte // nil: no encryption
-	loopback  bool   // nobody on another machine can take part
+	keys      *keyring // nil: no encryption
+	loopback  bool     // nobody on another machine can take part
 	allowed   []netip.Prefix
+	stateDir  string
+	resolver  *resolver
+	transport memberlist.Transport // nil: the network; tests have others
 }
 
 // checkConfig parses a configuration and reads its key file.
 func checkConfig(cfg GossipConfig, log zerolog.Logger) (settings, error) {
-	s := settings{allowed: cfg.AllowedCIDRs}
+	s := settings{allowed: cfg.AllowedCIDRs, stateDir: cfg.StateDir, resolver: newResolver(cfg.DNS)}
 	var err error
 	if s.bind, err = parseAddress(cfg.Bind); err != nil {
 		return s, fmt.Errorf("cannot use gossip bind %q: expected ip:port", clip(cfg.Bind))
@@ -40,6 +44,9 @@ func checkConfig(cfg GossipConfig, log zerolog.Logger) (settings, error) {
 	if len(cfg.Join) > seedsMax {
 		return s, fmt.Errorf("cannot use %d gossip addresses to join: expected at most %d", len(cfg.Join), seedsMax)
 	}
+	if n := len(cfg.DNS.Servers); n > dnsServersMax {
+		return s, fmt.Errorf("cannot use %d DNS servers: expected at most %d", n, dnsServersMax)
+	}
 	for _, seed := range cfg.Join {
 		if err := checkSeed(seed); err != nil {
 			return s, err
@@ -52,14 +59,8 @@ func checkConfig(cfg GossipConfig, log zerolog.Logger) (settings, error) {
 		}
 		return s, nil
 	}
-	var exposed bool
-	if s.key, exposed, err = ReadKey(cfg.KeyFile); err != nil {
-		return s, err
-	}
-	if exposed {
-		log.Warn().Str("key_file", cfg.KeyFile).Msg("gossip key can be read by others; chmod 600 is enough")
-	}
-	return s, nil
+	s.keys, err = newKeyring(cfg.KeyFile, cfg.StateDir, log)
+	return s, err
 }
 
 // parseAddress takes ip:port, and :port for all addresses.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"jetway/balancer"
 )
@@ -25,6 +26,7 @@ const (
 	tagZone         = "zone"
 	tagID           = "id"
 	tagState        = "state"
+	tagSignature    = "sig"
 )
 
 const (
@@ -57,6 +59,7 @@ type announcement struct {
 	Name string
 	Addr netip.Addr
 	Tags map[string]string
+	Now  time.Time // signatures that expired before are refused
 }
 
 // policy is what an announcement is held against.
@@ -65,6 +68,7 @@ type policy struct {
 	allowed      []netip.Prefix // where members may be; empty: everywhere
 	reserved     func(host string, port uint16) bool
 	installation string
+	verifier     *verifier // who may serve; nil: everybody
 }
 
 // parseTags turns an announcement into a member, or says which tag is wrong,
@@ -101,6 +105,10 @@ func parseTags(a announcement, p policy) (balancer.Member, error) {
 		if p.reserved != nil && p.reserved(m.Host, port) {
 			return balancer.Member{}, fmt.Errorf("cannot use address %q: it is a listener of Jetway itself; expected the application's", m.Address(port))
 		}
+	}
+	var err error
+	if m.Signed, err = p.verifier.verify(a.Name, &m, a.Tags[tagSignature], a.Now); err != nil {
+		return balancer.Member{}, err
 	}
 	return m, nil
 }
