@@ -27,12 +27,14 @@ type preparer interface {
 // reloader replaces the configuration of a load balancer that runs: all of it
 // or nothing.
 type reloader struct {
-	log     zerolog.Logger
-	server  preparer
-	router  *balancer.Router
-	static  discovery.Publish
-	tenants *tenants
-	hangup  chan struct{} // asks Run for a reload
+	log    zerolog.Logger
+	server preparer
+	router *balancer.Router
+	static discovery.Publish
+	// membership prepares what else changes about members; nil where a test has none.
+	membership func(next *config.Config) (commit func(), err error)
+	tenants    *tenants
+	hangup     chan struct{} // asks Run for a reload
 
 	current atomic.Pointer[config.Config]
 	result  atomic.Pointer[admin.Reload]
@@ -124,6 +126,12 @@ func (r *reloader) applyLocked() (err error) {
 	if keys := needRestart(old, next); len(keys) > 0 {
 		return fmt.Errorf("%s: %s cannot change while Jetway runs; restart it, or take the change back", next.File, strings.Join(keys, ", "))
 	}
+	renew := func() {}
+	if r.membership != nil {
+		if renew, err = r.membership(next); err != nil {
+			return err
+		}
+	}
 	commit, undo, err := r.server.Prepare(next.Proxy)
 	if err != nil {
 		return err
@@ -141,6 +149,7 @@ func (r *reloader) applyLocked() (err error) {
 	}
 	// From here on nothing fails.
 	r.static(next.Static)
+	renew()
 	r.tenants.commit(book)
 	commit()
 	r.current.Store(next)
@@ -181,6 +190,7 @@ func needRestart(old, next *config.Config) []string {
 	compare("membership.gossip.key_file", a.KeyFile, b.KeyFile)
 	compare("membership.gossip.insecure", a.Insecure, b.Insecure)
 	compare("membership.gossip.allowed_cidrs", a.AllowedCIDRs, b.AllowedCIDRs)
+	compare("membership.gossip.failed_grace", a.FailedGrace, b.FailedGrace)
 	return keys
 }
 

@@ -85,6 +85,8 @@ type loadBalancer struct {
 	router   *balancer.Router
 	server   *proxy.Server
 	members  *discovery.Set
+	names    *discovery.Names
+	execs    *discovery.Execs
 	gossip   *discovery.Gossip // nil: not configured
 	admin    *admin.Server
 	reloader *reloader
@@ -119,15 +121,8 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if lb.server, err = proxy.New(cfg.Proxy, lb.router, log); err != nil {
 		return nil, err
 	}
-	members := &roster{router: lb.router, log: log}
-	lb.members = discovery.NewSet(members.publish)
-	r := lb.reloader
-	r.router, r.server, r.static, r.tenants = lb.router, lb.server, lb.members.Source("static"), lb.tenants
-	if cfg.Gossip != nil {
-		self := discovery.Identity{Node: lb.node, Installation: cfg.Installation}
-		if lb.gossip, err = discovery.NewGossip(*cfg.Gossip, self, lb.reserved, lb.gossipList(), log); err != nil {
-			return nil, err
-		}
+	if err := lb.newMembership(cfg); err != nil {
+		return nil, err
 	}
 	if lb.admin, err = admin.New(admin.Config{Address: cfg.Admin.Address, Required: cfg.Admin.Configured}, lb.sources(cfg), log); err != nil {
 		return nil, err
@@ -135,19 +130,11 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	return lb, nil
 }
 
-// gossipList passes lists on and notes when.
-func (lb *loadBalancer) gossipList() discovery.Publish {
-	next := lb.members.Source("gossip")
-	return func(members []balancer.Member) {
-		next(members)
-		lb.gossiped.Store(time.Now().UnixNano())
-	}
-}
-
 // run starts all parts and stops them in order once ctx ends.
 func (lb *loadBalancer) run(ctx context.Context) error {
 	cfg := lb.reloader.current.Load()
 	lb.reloader.static(cfg.Static)
+	lb.execs.Configure(cfg.Exec)
 	if err := lb.server.Listen(); err != nil {
 		return err
 	}
@@ -161,6 +148,8 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"readiness", stageWork, lb.settle},
 		{"tenants", stageWork, lb.tenants.Run},
 		{"reload", stageWork, lb.reloader.Run},
+		{"names", stageWork, lb.names.Run},
+		{"exec", stageWork, lb.execs.Run},
 	}
 	if lb.gossip != nil {
 		parts = append(parts, part{"gossip", stageGossip, lb.gossip.Run})
@@ -182,18 +171,19 @@ func (lb *loadBalancer) settle(ctx context.Context) error {
 	step := time.NewTicker(settleStep)
 	defer step.Stop()
 	var joined time.Time
-	for waiting := lb.gossip != nil; waiting; {
+	for waiting := lb.gossip != nil || !lb.execs.Settled(); waiting; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-deadline.C:
 			waiting = false
 		case now := <-step.C:
-			if joined.IsZero() && lb.joined() {
+			if joined.IsZero() && (lb.gossip == nil || lb.joined()) {
 				joined = now
 			}
 			last := time.Unix(0, lb.gossiped.Load())
-			waiting = joined.IsZero() || now.Sub(joined) < settleQuiet || now.Sub(last) < settleQuiet
+			quiet := lb.gossip == nil || now.Sub(joined) >= settleQuiet && now.Sub(last) >= settleQuiet
+			waiting = joined.IsZero() || !quiet || !lb.execs.Settled()
 		}
 	}
 	t := lb.router.Table()

@@ -97,6 +97,10 @@ func filesOf(c *config.Config) []string {
 	}
 	for _, cluster := range c.Clusters {
 		add(cluster.MemberTLS.CAFile)
+		add(c.Signatures[cluster.Key])
+	}
+	if c.Gossip != nil {
+		add(c.Gossip.KeyFile)
 	}
 	return files
 }

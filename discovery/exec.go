@@ -115,6 +115,18 @@ func (e *Execs) Status() []ExecStatus {
 	return out
 }
 
+// Settled reports whether every command was run once, for better or worse.
+func (e *Execs) Settled() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.running {
+		if r.status.Runs == 0 {
+			return false
+		}
+	}
+	return len(e.running) == len(e.wanted)
+}
+
 // adjust ends what is not wanted and starts what is new. Members of what ends
 // are withdrawn, unless all of it ends.
 func (e *Execs) adjust(ctx context.Context, wanted []ExecConfig, withdraw bool) {

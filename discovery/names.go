@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ type Names struct {
 
 	mu       sync.Mutex // guards what follows; never held while DNS is asked
 	resolver *resolver
-	sources  []*namedList
+	sources  map[string]*namedList // by name
 	hosts    map[string]*hostAnswer
 }
 
@@ -65,7 +66,7 @@ type NameTrouble struct {
 
 // NewNames returns Names that know nothing yet; Run is for the caller to start.
 func NewNames(cfg DNSConfig, log zerolog.Logger) *Names {
-	return &Names{log: log, resolver: newResolver(cfg), hosts: map[string]*hostAnswer{}}
+	return &Names{log: log, resolver: newResolver(cfg), sources: map[string]*namedList{}, hosts: map[string]*hostAnswer{}}
 }
 
 // Configure changes who is asked and how often.
@@ -77,10 +78,11 @@ func (n *Names) Configure(cfg DNSConfig) {
 
 // Source returns where a source publishes. A list with names that are new
 // waits for their addresses, at most 2 s: after it they come when they come.
-func (n *Names) Source(publish Publish) Publish {
+// Another call with the same name replaces the source.
+func (n *Names) Source(name string, publish Publish) Publish {
 	l := &namedList{publish: publish}
 	n.mu.Lock()
-	n.sources = append(n.sources, l)
+	n.sources[name] = l
 	n.mu.Unlock()
 	return func(members []balancer.Member) {
 		n.mu.Lock()
@@ -173,7 +175,7 @@ func (n *Names) due(now time.Time) (hosts []string) {
 func (n *Names) all() []*namedList {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.sources)
+	return slices.Collect(maps.Values(n.sources))
 }
 
 // ask looks names up, a few at a time, and reports whether any answer differs
