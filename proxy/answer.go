@@ -111,7 +111,7 @@ func (x *exchange) streamAnswer() fault {
 			if f := x.flush(); f != noFault {
 				return f
 			}
-			if done, f := x.spliceAnswer(); done {
+			if f := x.spliceAnswer(); f != noFault || x.respBody.done {
 				return f
 			}
 			var by time.Time

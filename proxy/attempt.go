@@ -135,7 +135,14 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 	x.outcome.Phase = PhaseWait
 	wrote := err == nil
 	if wrote && !x.whole {
-		x.startPump()
+		x.proceed()
+		more, f := x.spliceRequest()
+		if x.pumpFault = f; f != noFault {
+			return f, sent
+		}
+		if more {
+			x.startPump()
+		}
 	}
 	if f := x.readAnswer(); f != noFault {
 		return f, sent

@@ -51,6 +51,8 @@ type exchange struct {
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
 	starved   atomic.Bool   // pump waits for the client
+	waiting   atomic.Bool   // the reader waits for the answer or the end of pump
+	ending    atomic.Bool   // pump is over but for closing pumped
 	early     bool          // the answer came while it did
 	pumpFault fault         // valid once pumped is closed
 	pumpDone  bool          // the whole body reached the member; likewise

@@ -3,7 +3,6 @@ package proxy
 import (
 	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"jetway/tenant"
 )
@@ -139,118 +138,6 @@ func appendChunk(b, piece []byte) []byte {
 	b = append(b, "\r\n"...)
 	b = append(b, piece...)
 	return append(b, "\r\n"...)
-}
-
-// startPump lets the rest of the body go up beside the reading of the answer,
-// so that an early answer is seen.
-func (x *exchange) startPump() {
-	if x.req.expects && !x.continued {
-		x.continued = true
-		if x.send([]byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
-			x.gone.Store(true)
-		}
-	}
-	x.pumped = make(chan struct{})
-	x.starved.Store(false)
-	go func() {
-		defer close(x.pumped)
-		defer func() {
-			if x.server.recovered("request body", recover()) {
-				x.pumpFault = crashed
-				x.mc.Conn.Close()
-			}
-		}()
-		x.pumpFault = x.pump()
-		if x.pumpFault != noFault && !x.stopping.Load() {
-			x.mc.Conn.Close() // wakes the reader: the request cannot be completed
-		}
-	}()
-}
-
-// pumping reports whether a body still goes up.
-func (x *exchange) pumping() bool {
-	if x.pumped == nil {
-		return false
-	}
-	select {
-	case <-x.pumped:
-		return false
-	default:
-		return true
-	}
-}
-
-// pump moves the body from the client to the member until it is done or one
-// of them fails. A member that takes no more may still answer: that is no
-// fault here.
-func (x *exchange) pump() fault {
-	if x.lent = x.server.larges.Get().(*[]byte); x.conn.in.unread() <= largeSize {
-		x.small = x.conn.in.rebuffer(*x.lent) // the head stays where it was
-	}
-	var frame []byte
-	if x.req.isChunked {
-		lent := x.server.larges.Get().(*[]byte)
-		defer x.server.larges.Put(lent)
-		frame = (*lent)[:0]
-	}
-	started, counted := time.Now(), x.conn.in.consumed
-	for !x.stopping.Load() {
-		piece := x.reqBody.take(largeSize - 32)
-		switch {
-		case x.overLimit():
-			return bodyTooLarge
-		case piece != nil:
-			if x.req.isChunked {
-				piece = appendChunk(frame, piece)
-			}
-			now := time.Now()
-			x.mc.writeWithin(x.left(x.set.Timeouts.ResponseIdle, now), now)
-			if x.stopping.Load() { // its deadline may have been overwritten
-				return noFault
-			}
-			if _, err := x.mc.Write(piece); err != nil {
-				return noFault
-			}
-			started = started.Add(time.Since(now)) // the member's time is not the client's
-		case x.reqBody.bad:
-			return badChunk
-		case x.reqBody.done:
-			end := x.appendBodyEnd(frame)
-			if len(end) > 0 {
-				if _, err := x.mc.Write(end); err != nil {
-					return noFault
-				}
-			}
-			x.pumpDone = true
-			return noFault
-		default:
-			x.conn.readWhile(x.bodyDeadline(started, x.conn.in.consumed-counted), x.set.Timeouts.Header)
-			if x.stopping.Load() { // its deadline may have been overwritten
-				return noFault
-			}
-			x.starved.Store(true)
-			err := x.conn.in.fill(largeSize)
-			x.starved.Store(false)
-			if err != nil {
-				return x.clientFault(err)
-			}
-		}
-	}
-	return noFault
-}
-
-// bodyDeadline is until when more of a body that began at started must come,
-// so that after a grace of timeouts.header it keeps timeouts.body_min_rate
-// over its whole life.
-func (x *exchange) bodyDeadline(started time.Time, got int64) time.Time {
-	by := x.deadline(started, 0)
-	if rate := x.set.Timeouts.BodyMinRate; rate > 0 {
-		earned := time.Duration(float64(got) / float64(rate) * float64(time.Second))
-		if end := started.Add(x.set.Timeouts.Header + earned); by.IsZero() || end.Before(by) {
-			by = end
-		}
-	}
-	return by
 }
 
 // overLimit reports whether the body grew larger than its service allows.

@@ -121,10 +121,13 @@ const (
 
 // shareDescriptors divides the process's descriptors.
 func shareDescriptors(limit uint64) (clients, members int) {
-	left := int(min(limit, 1<<30)) - descriptorReserve
+	left := int(min(limit, 1<<30)) - descriptorReserve - 2*pipeLimit(limit)
 	clients = max(left*clientShare/100, 1)
 	return clients, max(left-clients, 1)
 }
+
+// pipeLimit is how many pipes for large bodies the descriptors allow.
+func pipeLimit(limit uint64) int { return int(min(limit/128, pipesMax)) }
 
 // busy is the whole answer to a connection over a limit.
 const busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 42\r\n" +

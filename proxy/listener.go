@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func newListenerState(lc ListenerConfig, before *listenerState, log zerolog.Logg
 
 func (l *listener) bind() error {
 	st := l.state.Load()
-	socket, err := net.Listen("tcp", st.Address)
+	socket, err := listenConfig().Listen(context.Background(), "tcp", st.Address)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %q (listener %q): %w", st.Address, st.Name, err)
 	}

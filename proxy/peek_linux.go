@@ -12,12 +12,6 @@ func silentSocket(fd uintptr) bool {
 	return errno == syscall.EAGAIN
 }
 
-// endedSocket reports whether the other side of fd sent its end or a reset.
-func endedSocket(fd uintptr) bool {
-	n, errno := peek(fd)
-	return n == 0 && errno == 0 || errno != 0 && errno != syscall.EAGAIN && errno != syscall.EINTR
-}
-
 // peek is a bare recv(2) because syscall.Recvfrom allocates an address.
 func peek(fd uintptr) (n uintptr, errno syscall.Errno) {
 	var b [1]byte

@@ -5,6 +5,3 @@ package proxy
 // silentSocket cannot look without reading here: a connection that went bad
 // while idle shows at its next use.
 func silentSocket(uintptr) bool { return true }
-
-// endedSocket cannot look without reading either.
-func endedSocket(uintptr) bool { return false }

@@ -79,11 +79,13 @@ func (x *exchange) memberFault(err error) fault {
 		return clientGone
 	case errors.Is(err, errFull):
 		return memberInvalid
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case timedOut(err):
 		return responseTimeout
 	}
 	return memberBroke
 }
+
+func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // fillMember reads from the member, at most until by, which is set to wait
 // from now where it is zero (wait 0: for ever). When it takes long, the client
@@ -95,20 +97,23 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 		now = time.Now()
 	}
 	x.tick, x.filled = now, true
-	for x.pumping() {
-		mc.readUntil(now.Add(watchAfter), now)
-		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if x.pumping() {
+		mc.readUntil(now.Add(watchAfter), now) // most are over by then
+		if err := mc.in.fill(limit); !timedOut(err) {
 			return err
 		}
-		now = time.Now()
-		x.tick = now
+		x.tick = time.Now()
+		if over, err := x.waitPump(limit); !over {
+			return err
+		}
+		now = x.tick
 	}
 	if by.IsZero() {
 		*by = x.deadline(now, wait)
 	}
 	if soon := now.Add(watchAfter); x.watched == nil && (by.IsZero() || by.After(soon)) {
 		mc.readUntil(soon, now)
-		if err := mc.in.fill(limit); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := mc.in.fill(limit); !timedOut(err) {
 			return err
 		}
 		now = time.Now()

@@ -33,10 +33,11 @@ type Server struct {
 	log       zerolog.Logger
 	settings  atomic.Pointer[settings]
 	stats     stats
-	buffers   sync.Pool      // of *[]byte, bufferSize each
-	exchanges sync.Pool      // of *exchange
-	larges    sync.Pool      // of *[]byte, largeSize each
-	heads     sync.Pool      // of *[]byte, headBuffer each
+	buffers   sync.Pool // of *[]byte, bufferSize each
+	exchanges sync.Pool // of *exchange
+	larges    sync.Pool // of *[]byte, largeSize each
+	heads     sync.Pool // of *[]byte, headBuffer each
+	pipes     pipes
 	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
 	clients   sync.WaitGroup // goroutines of client connections
 	draining  atomic.Bool
@@ -60,7 +61,7 @@ var ErrDrainTimeout = errors.New("requests were still in flight at the end of ti
 
 // New validates the configuration, reads certificates and starts nothing.
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
-	s := &Server{router: router, log: log}
+	s := &Server{router: router, log: log, pipes: pipes{limit: pipeLimit(descriptorLimit())}}
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
@@ -173,7 +174,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// sweep ages idle connections to members until ctx ends.
+// sweep ages idle connections to members, and pipes, until ctx ends.
 func (s *Server) sweep(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -182,6 +183,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			s.pipes.trim()
 			for _, u := range s.router.Table().Upstreams() {
 				for _, e := range u.Endpoints() {
 					e.Transport.(*pool).sweep(now)

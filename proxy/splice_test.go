@@ -141,3 +141,47 @@ func TestClientGoneInLargeBodies(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeBodiesSlowly: who does not read for a while gets every byte all the
+// same, although the pipe between the two sides is given up meanwhile.
+func TestLargeBodiesSlowly(t *testing.T) {
+	want := pattern(2 * mebibyte)
+	pause := 3 * spliceSlow / 2
+	p := startProxy(t, nil, startMember(t, func(c net.Conn) {
+		c.(*net.TCPConn).SetReadBuffer(64 << 10)
+		for {
+			time.Sleep(pause) // not waiting for anything: the pause is the case
+			body, err := readRequest(c)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(body))
+			c.Write(body)
+		}
+	}))
+	for _, size := range []int{mebibyte / 2, 2 * mebibyte} { // without and with a goroutine
+		c := dial(t, p.address).(*net.TCPConn)
+		c.SetReadBuffer(64 << 10)
+		go func() {
+			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n", size)
+			c.Write(want[:size])
+		}()
+		r := bufio.NewReader(c)
+		if _, err := r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(pause)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, want[:size]) {
+			t.Fatalf("%d of %d bytes, %v", len(got), size, err)
+		}
+	}
+	p.pipes.trim()
+	p.pipes.trim() // the second one closes what the first one found unused
+	if p.pipes.lent != 0 || len(p.pipes.idle) != 0 {
+		t.Errorf("%d pipes are not given back, %d not closed", p.pipes.lent, len(p.pipes.idle))
+	}
+}

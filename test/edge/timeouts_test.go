@@ -69,8 +69,8 @@ func TestTimeoutBodyMinRate(t *testing.T) {
 	}
 	chunked := strings.Replace(get("/", "Transfer-Encoding: chunked"), "GET", "POST", 1)
 	// At 500 B/s the body has earned less than it took after 1 s / (1 - 500/1024).
-	f("dripped", post(1<<20), strings.Repeat("x", 50), 100, 408, 1500*time.Millisecond, 3500*time.Millisecond)
-	f("dripped in chunks", chunked, "32\r\n"+strings.Repeat("x", 50)+"\r\n", 100, 408, 1500*time.Millisecond, 3500*time.Millisecond)
+	f("dripped", post(1<<20), strings.Repeat("x", 50), 100, 408, 1200*time.Millisecond, 3500*time.Millisecond)
+	f("dripped in chunks", chunked, "32\r\n"+strings.Repeat("x", 50)+"\r\n", 100, 408, 1200*time.Millisecond, 3500*time.Millisecond)
 	f("nothing", post(10), "", 1, 408, 900*time.Millisecond, 2500*time.Millisecond)
 	f("fast enough", post(20*300), strings.Repeat("x", 300), 20, 200, 1800*time.Millisecond, 4*time.Second)
 	eventually(t, 5*time.Second, "all connections to the member but idle ones are freed", func() bool { return m.OpenConns() <= 1 })
@@ -81,14 +81,14 @@ func TestTimeoutBodyMinRate(t *testing.T) {
 func TestTimeoutBodySlowMember(t *testing.T) {
 	t.Parallel()
 	s, _, _ := edge(t, func(c *harness.MemberConn, r *harness.Request) {
-		time.Sleep(4 * time.Second) // reads nothing meanwhile
+		time.Sleep(6 * time.Second) // reads nothing meanwhile: twice what was earned by then
 		harness.Echo(c, r)
-	}, func(s *site) { s.timeouts = "header: 1s, body_min_rate: 10MiB" })
+	}, func(s *site) { s.timeouts = "header: 1s, body_min_rate: 3MiB" })
 	const size = 40 << 20
 	c := harness.Dial(t, s.addr())
 	c.Send(post(size))
 	go c.Send(strings.Repeat("x", size))
-	if a, err := c.Await("POST", 15*time.Second); err != nil || a.Status != 200 {
+	if a, err := c.Await("POST", 30*time.Second); err != nil || a.Status != 200 {
 		t.Errorf("%v %d %s, want 200: the client sent as fast as it was let", err, a.Status, a.Body)
 	}
 }
