@@ -132,11 +132,7 @@ func clusterView(c *balancer.Cluster, now int64) ClusterView {
 			v.Responses[class] = n
 		}
 	}
-	for _, u := range c.Upstreams {
-		if u.Status(now).State == "up" {
-			v.Up++
-		}
-	}
+	v.Up = c.Up(now)
 	return v
 }
 

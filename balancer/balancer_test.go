@@ -155,7 +155,7 @@ func TestPortsAndSchemes(t *testing.T) {
 		req := Request{Host: []byte("a.test"), Path: []byte("/"), PublicPort: port, TLS: tls}
 		got := string(r.Table().Route(&req, &d))
 		if got == "" {
-			e := d.View.Pick(1, nil)
+			e := d.View.Pick(1, 0, nil)
 			got = fmt.Sprintf("%s %v", e.Address, e.TLS)
 		}
 		if got != want {
@@ -197,7 +197,7 @@ func TestLeastRequests(t *testing.T) {
 		r := newRouter(t, example(t), workers(n)...)
 		v := view(t, r, "as.test")
 		for range 100 * n {
-			v.Pick(1, nil).Upstream.Begin()
+			v.Pick(1, 0, nil).Upstream.Begin()
 		}
 		lo, hi := int64(1<<60), int64(0)
 		for _, u := range r.Table().Upstreams() {
@@ -215,7 +215,7 @@ func TestLeastRequestsWeighted(t *testing.T) {
 	r := newRouter(t, example(t), list...)
 	v := view(t, r, "as.test")
 	for range 400 {
-		v.Pick(1, nil).Upstream.Begin()
+		v.Pick(1, 0, nil).Upstream.Begin()
 	}
 	if got := r.Table().Upstreams()[1].InFlight(); got != 300 {
 		t.Fatalf("the heavy member has %d of 400, want 300", got)
@@ -234,7 +234,7 @@ func TestRoundRobin(t *testing.T) {
 		v := view(t, newRouter(t, cfg, list...), "as.test")
 		got := ""
 		for range len(want) {
-			got += v.Pick(1, nil).Upstream.Member().ID[3:]
+			got += v.Pick(1, 0, nil).Upstream.Member().ID[3:]
 		}
 		if twice := want + want; !slices.ContainsFunc(rotations(twice), func(s string) bool { return s[:len(want)] == got }) {
 			t.Fatalf("weights %v: %s, want a rotation of %s", weights, got, want)
@@ -259,11 +259,11 @@ func TestPickOrder(t *testing.T) {
 	v := view(t, r, "as.test")
 	ups := r.Table().Upstreams()
 	now := int64(1000)
-	ups[2].Refused(now)
+	v.Unreachable(v.Endpoints()[2], now, now, "refused")
 	f := func(want ...string) {
 		t.Helper()
 		for range 200 {
-			if e := v.Pick(now+1, nil); !slices.Contains(want, e.Upstream.Member().ID) {
+			if e := v.Pick(now+1, 0, nil); !slices.Contains(want, e.Upstream.Member().ID) {
 				t.Fatalf("picked %s, want one of %v", e.Upstream.Member().ID, want)
 			}
 		}
@@ -275,40 +275,14 @@ func TestPickOrder(t *testing.T) {
 	f("w001")
 	r.Drain("shared/w001", true)
 	f("w003") // gossip lost it, but nobody better is left
-	if e := v.Pick(now+1, []*Upstream{ups[3]}); e.Upstream != ups[2] {
+	if e := v.Pick(now+1, 0, []*Upstream{ups[3]}); e.Upstream != ups[2] {
 		t.Fatal("the ejected member is the last resort")
 	}
-	if e := v.Pick(now+1, []*Upstream{ups[3], ups[2]}); e != nil {
+	if e := v.Pick(now+1, 0, []*Upstream{ups[3], ups[2]}); e != nil {
 		t.Fatalf("picked %s though only drained members are left", e.Upstream.Member().ID)
 	}
 	if _, err := r.Drain("nobody", true); err == nil {
 		t.Fatal("an unknown member was drained")
-	}
-}
-
-func TestEjection(t *testing.T) {
-	r := newRouter(t, example(t), workers(1)...)
-	u := r.Table().Upstreams()[0]
-	now := int64(1)
-	want := ejectFirst
-	for range 10 {
-		if got := u.Refused(now); got != want {
-			t.Fatalf("ejected for %v, want %v", got, want)
-		}
-		if u.Refused(now+1) != 0 {
-			t.Fatal("ejected twice at once")
-		}
-		now += int64(want)
-		want = min(2*want, ejectMax)
-	}
-	u.Succeeded(now - int64(ejectMax)) // begun before the last ejection
-	if got := u.Refused(now); got != ejectMax {
-		t.Fatalf("after a success from before: %v", got)
-	}
-	now += int64(ejectMax)
-	u.Succeeded(now)
-	if got := u.Refused(now); got != ejectFirst {
-		t.Fatalf("after a success: %v", got)
 	}
 }
 
@@ -401,7 +375,7 @@ func TestRouteAndPickAllocateNothing(t *testing.T) {
 	req := Request{Host: []byte("x.as.test"), Path: []byte("/services/t/t41/echo"), Listener: "http", PublicPort: 80}
 	if n := testing.AllocsPerRun(100, func() {
 		r.Table().Route(&req, &d)
-		e := d.View.Pick(1, nil)
+		e := d.View.Pick(1, 0, nil)
 		e.Upstream.Begin()
 		e.Upstream.End()
 	}); n != 0 {
@@ -471,7 +445,7 @@ func BenchmarkPick(b *testing.B) {
 			r := newRouter(b, example(b), workers(n)...)
 			v := view(b, r, "as.test")
 			for b.Loop() {
-				u := v.Pick(1, nil).Upstream
+				u := v.Pick(1, 0, nil).Upstream
 				u.Begin()
 				u.End()
 			}

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -28,12 +29,16 @@ type ClusterState struct {
 	turn                atomic.Uint64 // round robin
 	tokens              atomic.Int64  // retry budget in thousandths of a request
 	Signals             Signals       // of an elastic cluster
+
+	maglev   []uint16 // policy hash: the newest table, guarded by Router.mu like maglevOf
+	maglevOf uint64   // hash of the members that it is for
 }
 
 func newState() *ClusterState {
 	s := &ClusterState{}
 	s.tokens.Store(budgetFloor)
 	s.Signals.origin = time.Now()
+	s.turn.Store(rand.Uint64()) // load balancers side by side must not go round in step
 	return s
 }
 
@@ -90,11 +95,21 @@ func (c *Cluster) End(status int) {
 type View struct {
 	port      uint16
 	tls       bool
-	balance   Policy
+	policy    Policy
+	health    *Health
 	state     *ClusterState
+	census    *census
 	endpoints []*Endpoint
-	order     []int32 // round robin: indexes of endpoints by weight
+	slots     []slot        // beside endpoints
+	order     []int32       // round_robin: indexes of slots by weight
+	drawing   *drawing      // nil: all weights are equal
+	maglev    []uint16      // hash, in large clusters
+	source    func() uint64 // of random numbers, nil: the runtime's
 }
+
+// Endpoints returns the members at their ports, by id; the caller must not
+// change the slice.
+func (v *View) Endpoints() []*Endpoint { return v.endpoints }
 
 // view returns the view for requests that came in on a public port; nil where
 // no member has a port for it.
@@ -131,7 +146,7 @@ func (c *Cluster) reachable(listener string, addr netip.Addr) bool {
 
 // addView builds the view of one listener. Members without a port for it are
 // left out: they are no candidates there.
-func (c *Cluster) addView(l Listener, open openFunc) {
+func (c *Cluster) addView(l Listener, opts *Options) {
 	for i := range c.views {
 		if c.views[i].port == l.PublicPort && c.views[i].tls == l.TLS {
 			return
@@ -144,8 +159,8 @@ func (c *Cluster) addView(l Listener, open openFunc) {
 	case SchemeHTTPS:
 		tls = true
 	}
-	v := View{port: l.PublicPort, tls: l.TLS, balance: c.Config.Balance, state: c.State,
-		endpoints: make([]*Endpoint, 0, len(c.Upstreams))}
+	v := View{port: l.PublicPort, tls: l.TLS, policy: c.Config.Balance, health: &c.Config.Health, state: c.State,
+		census: &census{}, source: opts.Random, endpoints: make([]*Endpoint, 0, len(c.Upstreams)), slots: make([]slot, 0, len(c.Upstreams))}
 	for _, u := range c.Upstreams {
 		m := u.Member()
 		port := m.mapped(l.PublicPort)
@@ -155,11 +170,64 @@ func (c *Cluster) addView(l Listener, open openFunc) {
 			port = m.HTTP
 		}
 		if port != 0 {
-			v.endpoints = append(v.endpoints, u.endpointLocked(port, tls, c.Config.MemberTLS, open))
+			e := u.endpointLocked(port, tls, c.Config.MemberTLS, opts.Transport)
+			v.endpoints = append(v.endpoints, e)
+			v.slots = append(v.slots, slot{hot: u.hot, mask: maskOf(u.part(c.Config.Key.SubDomain)), endpoint: e})
 		}
 	}
-	if v.balance == RoundRobin {
-		v.order = weightedOrder(v.endpoints)
-	}
+	v.prepare()
 	c.views = append(c.views, v)
+}
+
+// prepare makes what the policy needs.
+func (v *View) prepare() {
+	if len(v.slots) == 0 {
+		return
+	}
+	v.drawing = newDrawing(v.slots)
+	switch {
+	case v.policy == RoundRobin:
+		v.order = weightedOrder(v.slots)
+	case v.policy == Hash && len(v.slots) >= rendezvousMax:
+		v.maglev = v.state.maglevLocked(v.slots)
+	}
+}
+
+// maglevLocked returns the table for these members, the one of before where
+// they are the same. The Router's mutex is held.
+func (s *ClusterState) maglevLocked(slots []slot) []uint16 {
+	sum := uint64(len(slots))
+	for i := range slots {
+		u := slots[i].endpoint.Upstream
+		sum = mix(sum ^ u.hash ^ uint64(u.Weight()))
+	}
+	if s.maglev == nil || s.maglevOf != sum {
+		s.maglev, s.maglevOf = newMaglev(slots), sum
+	}
+	return s.maglev
+}
+
+// checkLocked makes and adapts the checks of the cluster's members. Where they
+// are switched off, what checks found is void. The Router's mutex is held.
+func (c *Cluster) checkLocked(now int64) []*Check {
+	h := &c.Config.Health
+	at := make([]*Endpoint, len(c.Upstreams))
+	for i := range c.views {
+		rest := c.views[i].endpoints // in the order of the upstreams
+		for k, u := range c.Upstreams {
+			if len(rest) > 0 && rest[0].Upstream == u {
+				if at[k] == nil && h.active() {
+					at[k] = rest[0]
+				}
+				rest = rest[1:]
+			}
+		}
+	}
+	list := make([]*Check, 0, len(c.Upstreams))
+	for k, u := range c.Upstreams {
+		if check := u.setCheck(c.Config.Key.SubDomain, at[k], h, now); check != nil {
+			list = append(list, check)
+		}
+	}
+	return list
 }

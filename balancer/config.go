@@ -32,6 +32,8 @@ type ClusterConfig struct {
 	Listeners    []string       // names of the listeners that may reach it; empty: all
 	AllowFrom    []netip.Prefix // client addresses that may reach it; empty: everybody
 	Balance      Policy
+	HashBy       HashBy // of policy hash
+	Health       Health
 	MemberScheme Scheme
 	MemberTLS    MemberTLS
 	Retry        Retry
@@ -64,6 +66,9 @@ type Policy string
 const (
 	LeastRequests Policy = "least_requests" // fewest requests in flight relative to weight
 	RoundRobin    Policy = "round_robin"    // in turn, by weight
+	Random        Policy = "random"         // by weight
+	PeakEWMA      Policy = "peak_ewma"      // response time x requests in flight, the better of two
+	Hash          Policy = "hash"           // equal keys to equal members
 )
 
 // Scheme names how members are spoken to.
@@ -88,10 +93,3 @@ type Retry struct {
 	Attempts int     // members tried per request, the first included; default 2
 	Budget   float64 // share of a cluster's requests that may be repeated, 0..1; default 0.2
 }
-
-const (
-	// ejectFirst is how long a member that refused a connection is left
-	// alone; doubled per repeat up to ejectMax.
-	ejectFirst = 5 * time.Second
-	ejectMax   = 5 * time.Minute
-)

@@ -1,138 +1,144 @@
 package balancer
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 )
 
-// scanMax is up to how many members least_requests looks at all of them;
-// above it compares two drawn at random (Mitzenmacher 2001, "The power of two
-// choices in randomized load balancing"), which is nearly as even and does
-// not grow with the cluster.
-const scanMax = 16
+const (
+	// scanMax is up to how many members least_requests looks at all of them;
+	// above it compares two drawn at random (Mitzenmacher 2001, "The power of
+	// two choices in randomized load balancing"), which is nearly as even and
+	// does not grow with the cluster.
+	scanMax = 16
+	// drawsMax bounds how often members are drawn that turn out unfit, before
+	// all are looked at.
+	drawsMax = 8
+)
+
+// slot is a member of a View, with what a pick reads first in one place.
+type slot struct {
+	hot      *hot
+	mask     uint64 // the notes that concern this view
+	endpoint *Endpoint
+}
 
 // Pick chooses an endpoint for a request at time now (unix nanoseconds) whose
-// upstream is not among tried; nil where none is left. Members without
-// evidence against them come first, then those that gossip lost, then the
-// ejected: when everybody looks dead, somebody is asked all the same.
-func (v *View) Pick(now int64, tried []*Upstream) *Endpoint {
-	if e := v.prefer(now, tried); e != nil {
-		return e
+// upstream is not among tried; nil where none is left. hash is that of
+// Decision.Hash, used by the policy of that name. Members without evidence
+// against them come first, then those that gossip lost, that are not checked
+// yet, that fail, that cannot be reached: when everybody looks dead, somebody
+// is asked all the same. It takes no lock that other picks need, and allocates
+// nothing.
+func (v *View) Pick(now int64, hash uint64, tried []*Upstream) *Endpoint {
+	i := -1
+	switch v.policy {
+	case RoundRobin:
+		i = v.pickTurn(now, tried)
+	case Random:
+		i = v.pickRandom(now, tried)
+	case PeakEWMA:
+		i = v.pickEWMA(now, tried)
+	case Hash:
+		if hash != 0 {
+			i = v.pickHash(now, hash, tried)
+			break
+		}
+		fallthrough // nothing to go by
+	default:
+		if len(v.slots) > scanMax {
+			i = v.pickTwo(now, tried)
+		}
 	}
-	return v.scan(now, tried)
-}
-
-// prefer makes the policy's first choice, nil where that one is not fit.
-func (v *View) prefer(now int64, tried []*Upstream) *Endpoint {
-	n := len(v.endpoints)
-	if v.balance == RoundRobin {
-		e := v.endpoints[v.order[v.state.turn.Add(1)%uint64(len(v.order))]]
-		return usable(e, now, tried)
+	if i < 0 {
+		i = v.scan(now, tried)
 	}
-	if n <= scanMax {
+	if i < 0 {
 		return nil
 	}
-	i := rand.IntN(n)
-	j := rand.IntN(n - 1)
-	if j >= i {
-		j++
-	}
-	a, b := usable(v.endpoints[i], now, tried), usable(v.endpoints[j], now, tried)
-	switch {
-	case a == nil:
-		return b
-	case b == nil || !lighter(b.Upstream, a.Upstream):
-		return a
-	}
-	return b
+	return v.slots[i].endpoint
 }
 
-func usable(e *Endpoint, now int64, tried []*Upstream) *Endpoint {
-	if e.Upstream.fitness(now) != fit || slices.Contains(tried, e.Upstream) {
-		return nil
+// random is a random number; simulations bring their own.
+func (v *View) random() uint64 {
+	if v.source != nil {
+		return v.source()
 	}
-	return e
+	return rand.Uint64()
 }
 
-// scan looks at every endpoint, from a random one on so that ties spread, and
-// takes the least loaded of the fittest.
-func (v *View) scan(now int64, tried []*Upstream) *Endpoint {
-	var best *Endpoint
-	bestFitness := excluded
-	n := len(v.endpoints)
-	for k, i := 0, rand.IntN(n); k < n; k++ {
-		e := v.endpoints[i]
-		if i++; i == n {
-			i = 0
-		}
-		f := e.Upstream.fitness(now)
-		if f > bestFitness || f == excluded || slices.Contains(tried, e.Upstream) {
-			continue
-		}
-		if f < bestFitness || lighter(e.Upstream, best.Upstream) {
-			best, bestFitness = e, f
-		}
+// below maps 32 random bits to 0..n-1.
+func below(r uint32, n int) int { return int(uint64(r) * uint64(n) >> 32) }
+
+// fitCost is the cost of one more request at the member with index i; false
+// where it is not fit, was tried or sits this one out.
+func (v *View) fitCost(i int, now int64, r uint64, tried []*Upstream) (uint64, bool) {
+	s := &v.slots[i]
+	if len(tried) > 0 && slices.Contains(tried, s.endpoint.Upstream) {
+		return 0, false
 	}
-	return best
+	if n := s.hot.note.Load() & s.mask; n != 0 {
+		g, cost := v.assess(s, n, now, r)
+		return cost, g == gradeFit && cost < reluctant
+	}
+	return (s.hot.inFlight() + 1) * loadUnit * s.hot.price.Load(), true
 }
 
-// lighter compares requests in flight, the one to come included, by weight.
-func lighter(a, b *Upstream) bool {
-	wa, wb := int64(a.Member().Weight), int64(b.Member().Weight)
-	return (a.InFlight()+1)*wb < (b.InFlight()+1)*wa
+// pickTwo takes the less loaded of two members drawn by weight.
+func (v *View) pickTwo(now int64, tried []*Upstream) int {
+	for range drawsMax {
+		r := v.random()
+		i, j := v.drawTwo(r)
+		a, aok := v.fitCost(i, now, r, tried)
+		b, bok := v.fitCost(j, now, r>>10, tried)
+		switch {
+		case aok && (!bok || a <= b):
+			return i
+		case bok:
+			return j
+		}
+	}
+	return -1
 }
 
-// orderMax bounds the round-robin sequence; finer weights are rounded.
-const orderMax = 4096
-
-// weightedOrder spreads endpoints by weight as evenly as they go (smooth
-// weighted round robin, as in nginx 1.3.1): each turn everyone gains its
-// weight, the richest is next and pays the sum.
-func weightedOrder(endpoints []*Endpoint) []int32 {
-	weights := make([]int, len(endpoints))
-	sum := 0
-	for i, e := range endpoints {
-		weights[i] = e.Upstream.Member().Weight
-		sum += weights[i]
-	}
-	divisor := 0
-	for _, w := range weights {
-		divisor = gcd(divisor, w)
-	}
-	if limit := max(orderMax, len(endpoints)); divisor > 0 && sum/divisor > limit {
-		divisor = (sum + limit - 1) / limit
-	}
-	sum = 0
-	for i := range weights {
-		weights[i] = max(1, weights[i]/max(1, divisor))
-		sum += weights[i]
-	}
-	if sum == len(weights) { // all equal: the common case needs no search
-		order := make([]int32, len(weights))
-		for i := range order {
-			order[i] = int32(i)
+func (v *View) pickRandom(now int64, tried []*Upstream) int {
+	for range drawsMax {
+		r := v.random()
+		i := v.draw(uint32(r>>32), v.coin())
+		if _, ok := v.fitCost(i, now, r, tried); ok {
+			return i
 		}
-		return order
 	}
-	order := make([]int32, 0, sum)
-	gained := make([]int, len(weights))
-	for range sum {
-		richest := 0
-		for i, w := range weights {
-			gained[i] += w
-			if gained[i] > gained[richest] {
-				richest = i
+	return -1
+}
+
+// scan looks at every member, from a random one on so that ties spread, and
+// takes the least loaded of the fittest; -1 where there is none.
+func (v *View) scan(now int64, tried []*Upstream) int {
+	n := len(v.slots)
+	r := v.random()
+	start := below(uint32(r>>32), n)
+	at, bestGrade, best := -1, gradeExcluded, ^uint64(0)
+	for part := range 2 {
+		from, to := start, n
+		if part == 1 {
+			from, to = 0, start
+		}
+		for i := from; i < to; i++ {
+			s := &v.slots[i]
+			g, cost := gradeFit, (s.hot.inFlight()+1)*loadUnit*s.hot.price.Load()
+			if note := s.hot.note.Load() & s.mask; note != 0 {
+				g, cost = v.assess(s, note, now, bits.RotateLeft64(r, 7*i))
 			}
+			if g > bestGrade || g == bestGrade && cost >= best {
+				continue
+			}
+			if g == gradeExcluded || len(tried) > 0 && slices.Contains(tried, s.endpoint.Upstream) {
+				continue
+			}
+			at, bestGrade, best = i, g, cost
 		}
-		gained[richest] -= sum
-		order = append(order, int32(richest))
 	}
-	return order
-}
-
-func gcd(a, b int) int {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
+	return at
 }

@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"jetway/tenant"
 )
@@ -25,6 +27,17 @@ type Options struct {
 	// Transport makes the connections to an endpoint; called under the
 	// Router's lock, so it must not block or call back. May be nil.
 	Transport func(*Endpoint) io.Closer
+	// Tell is called when the state of a member changed, from the goroutine
+	// that changed it: a request's, a check's, or one under the Router's lock.
+	// It must not block or call back. May be nil.
+	Tell func(Transition)
+	// Changed is called when there is a new Table, under the Router's lock; it
+	// must not block or call back. May be nil.
+	Changed func()
+	// Now is the time in unix nanoseconds, nil: the system's. Random draws
+	// members, nil: the runtime's generator. Both are for simulations.
+	Now    func() int64
+	Random func() uint64
 }
 
 type openFunc = func(*Endpoint) io.Closer
@@ -32,7 +45,7 @@ type openFunc = func(*Endpoint) io.Closer
 // Router holds the current Table and rebuilds it.
 type Router struct {
 	table atomic.Pointer[Table]
-	open  openFunc
+	opts  Options
 	// admission counts what tenants take, over all tables.
 	admission *tenant.Admission
 
@@ -41,25 +54,25 @@ type Router struct {
 	members   []Member
 	upstreams map[upstreamKey]*Upstream
 	states    map[Key]*ClusterState
-	drained   map[memberKey]bool // by operators, remembered for members that come back
+	domains   map[string]int64   // since when they have had members, unix nanoseconds
+	wishes    map[memberKey]wish // of operators
 }
-
-type memberKey struct{ domain, id string }
-
-// drainedMax bounds the memory of operators' drains.
-const drainedMax = 10_000
-
-// ErrUnknownMember is returned for a member id that no cluster has.
-var ErrUnknownMember = errors.New("no such member")
 
 // NewRouter returns a Router without members.
 func NewRouter(cfg Config, opts Options) (*Router, error) {
-	r := &Router{open: opts.Transport, admission: tenant.NewAdmission(), upstreams: map[upstreamKey]*Upstream{},
-		states: map[Key]*ClusterState{}, drained: map[memberKey]bool{}}
+	r := &Router{opts: opts, admission: tenant.NewAdmission(), upstreams: map[upstreamKey]*Upstream{},
+		states: map[Key]*ClusterState{}, domains: map[string]int64{}, wishes: map[memberKey]wish{}}
 	if err := r.Configure(cfg); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+func (r *Router) now() int64 {
+	if r.opts.Now != nil {
+		return r.opts.Now()
+	}
+	return time.Now().UnixNano()
 }
 
 // Table returns the current snapshot. A request loads it once and passes it on.
@@ -97,38 +110,6 @@ func (r *Router) SetMembers(members []Member) {
 		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Host, b.Host))
 	})
 	r.rebuildLocked()
-}
-
-// Drain keeps new requests off a member, or ends that. id is a member's id, or
-// "domain/id" where two domains use the same one. It returns the members
-// meant, or ErrUnknownMember.
-func (r *Router) Drain(id string, drain bool) ([]*Upstream, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var hit []*Upstream
-	for _, u := range r.Table().upstreams {
-		if m := u.Member(); m.ID == id || m.Domain+"/"+m.ID == id {
-			hit = append(hit, u)
-		}
-	}
-	switch {
-	case len(hit) == 0:
-		return nil, fmt.Errorf("cannot find member %q: %w", id, ErrUnknownMember)
-	case len(hit) > 1:
-		return nil, fmt.Errorf("cannot tell which member %q is meant: %d domains have one; expected domain/id", id, len(hit))
-	}
-	u := hit[0]
-	key := memberKey{u.key.domain, u.key.id}
-	if drain && len(r.drained) >= drainedMax && !r.drained[key] {
-		return nil, fmt.Errorf("cannot drain %q: %d members are drained already", id, drainedMax)
-	}
-	if drain {
-		r.drained[key] = true
-	} else {
-		delete(r.drained, key)
-	}
-	u.drained.Store(drain)
-	return hit, nil
 }
 
 // validate refuses what would make routing ambiguous; config has said it
@@ -182,8 +163,9 @@ func (r *Router) rebuildLocked() {
 	upstreams := r.assignLocked(t, byKey)
 	for _, c := range t.clusters {
 		for _, l := range r.cfg.Listeners {
-			c.addView(l, r.open)
+			c.addView(l, &r.opts)
 		}
+		t.checks = append(t.checks, c.checkLocked(r.now())...)
 		for _, pattern := range c.Config.Hosts {
 			t.addHost(pattern, c)
 		}
@@ -200,6 +182,9 @@ func (r *Router) rebuildLocked() {
 		if upstreams[key] == nil {
 			u.closeLocked()
 		}
+	}
+	if r.opts.Changed != nil {
+		r.opts.Changed()
 	}
 }
 
@@ -229,6 +214,13 @@ func (r *Router) assignLocked(t *Table, byKey map[Key]*Cluster) map[upstreamKey]
 		}
 		t.upstreams = append(t.upstreams, u)
 	}
+	domains := make(map[string]int64, len(r.domains))
+	for _, u := range t.upstreams {
+		if domains[u.key.domain] = r.domains[u.key.domain]; domains[u.key.domain] == 0 {
+			domains[u.key.domain] = r.now()
+		}
+	}
+	r.domains = domains
 	return upstreams
 }
 
@@ -242,13 +234,38 @@ func (r *Router) stateLocked(k Key) *ClusterState {
 // upstreamLocked returns the live handle for a description.
 func (r *Router) upstreamLocked(m *Member) *Upstream {
 	key := keyOf(m)
+	now := r.now()
 	u := r.upstreams[key]
+	w := r.wishes[memberKey{m.Domain, m.ID}]
 	if u == nil {
-		u = &Upstream{key: key}
-		u.drained.Store(r.drained[memberKey{m.Domain, m.ID}])
-	} else if u.Member().Suspect && !m.Suspect {
-		u.pardon() // it announced itself anew: what it was before is void
+		u = newUpstream(key, r.opts.Tell)
+		u.member.Store(m)
+		u.verdict.since = now
+		u.verdict.cold = r.warmLocked(m.Domain, now)
+		u.waitUntil.Store(math.MaxInt64)
+		if m.Vouched() {
+			u.waitUntil.Store(now + int64(waitMost))
+		}
+		if w.drained {
+			u.note.Or(noteDrained)
+		}
 	}
-	u.member.Store(m)
+	old := u.member.Swap(m)
+	if old.Suspect && !m.Suspect {
+		u.pardon(now, u.verdict.slow, "it announced itself anew") // what it was before is void
+	}
+	u.setNote(now, noteSuspect, m.Suspect, "gossip lost it")
+	u.setNote(now, noteDraining, m.Draining, "by its own word")
+	u.setWeight(m.Weight)
+	if w.weight != 0 {
+		u.setWeight(w.weight)
+	}
 	return u
+}
+
+// warmLocked reports whether a domain has been at work for a while, so that a
+// new member of it begins with slow start.
+func (r *Router) warmLocked(domain string, now int64) bool {
+	first := r.domains[domain]
+	return first != 0 && now-first >= int64(warmAfter)
 }

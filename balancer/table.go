@@ -21,6 +21,7 @@ type Table struct {
 	clusters   []*Cluster       // by service, then key
 	orphans    []Member
 	upstreams  []*Upstream // by domain, then id
+	checks     []*Check
 }
 
 // Host is a host pattern and the clusters that list it.
@@ -72,6 +73,7 @@ type Decision struct {
 	Cluster *Cluster
 	View    *View
 	Tenant  tenant.Found
+	Hash    uint64 // of what the cluster's policy hash goes by, 0: nothing or another policy
 	// Filled in by Admit.
 	Allowance tenant.Allowance // of one that was refused
 	BodyLimit int64            // 0: none
@@ -94,6 +96,10 @@ func (t *Table) Clusters() []*Cluster { return t.clusters }
 // change the slice.
 func (t *Table) Upstreams() []*Upstream { return t.upstreams }
 
+// Checks returns the active checks of all members; the caller must not change
+// the slice.
+func (t *Table) Checks() []*Check { return t.checks }
+
 // Orphans returns members whose domain or sub-domain no service has; the
 // caller must not change the slice.
 func (t *Table) Orphans() []Member { return t.orphans }
@@ -102,7 +108,7 @@ func (t *Table) Orphans() []Member { return t.orphans }
 // fills d as far as it comes, never blocks and allocates nothing. Where the
 // reason is AskDirectory, Ask goes on.
 func (t *Table) Route(r *Request, d *Decision) Reason {
-	d.Cluster, d.View = nil, nil
+	d.Cluster, d.View, d.Hash = nil, nil, 0
 	d.Host = t.host(r.Host)
 	if d.Host == nil || d.Host.guarded && !d.Host.reachable(r.Listener, r.Client) {
 		d.Host = nil
@@ -150,6 +156,9 @@ func (t *Table) routeTenant(r *Request, d *Decision) Reason {
 	}
 	d.Cluster = c
 	d.View = c.view(r.PublicPort, r.TLS)
+	if c.Config.Balance == Hash {
+		d.Hash = c.hashRequest(r, &d.Tenant)
+	}
 	switch {
 	case d.View != nil:
 		return OK

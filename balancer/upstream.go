@@ -4,25 +4,35 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// Upstream is the live handle of a member: what changes per request. It
-// outlives the Tables that point to it for as long as the member keeps its
-// domain, id, address and ports. All methods are safe for concurrent use.
+// Upstream is the live handle of a member: what changes per request, and what
+// is known of its health. It outlives the Tables that point to it for as long
+// as the member keeps its domain, id, address and ports. All methods are safe
+// for concurrent use.
 type Upstream struct {
+	*hot
 	key       upstreamKey
+	hash      uint64 // of domain and id, the same in every process
 	member    atomic.Pointer[Member]
-	drained   atomic.Bool                 // by an operator
 	endpoints atomic.Pointer[[]*Endpoint] // grows by copy, under Router.mu
+	tell      func(Transition)            // may be nil
 
-	inFlight     atomic.Int64
-	requests     atomic.Uint64
-	failures     atomic.Uint64 // all, for metrics
-	inARow       atomic.Uint32 // failed connects since the last success
-	ejectedUntil atomic.Int64  // unix nanoseconds, 0: not ejected
-	ejectedSince atomic.Int64  // unix nanoseconds of the last ejection
+	failed    atomic.Uint64 // attempts that failed, for metrics
+	ejections atomic.Uint64 // by own evidence, for metrics
+	weight    atomic.Int32  // in force
+	outUntil  atomic.Int64  // end of the ejection, unix nanoseconds, as all below
+	waitUntil atomic.Int64  // then it is used without a first good check
+	changed   atomic.Int64  // the newest verdict: evidence that began before is void
+	slowFrom  atomic.Int64  // slow start began
+	slowFor   atomic.Int64  // and lasts, nanoseconds
+
+	mu      sync.Mutex // guards all below, and changes of hot.note
+	parts   []string   // sub-domains it ever served: their index is that of the notes
+	checks  []*Check   // by part, nil where there is none
+	verdict verdict
 }
 
 // upstreamKey is what makes two descriptions the same live member: if any of
@@ -44,6 +54,12 @@ func keyOf(m *Member) upstreamKey {
 	return upstreamKey{m.Domain, m.ID, m.Host, m.HostName, m.HTTP, m.HTTPS, string(ports)}
 }
 
+func newUpstream(key upstreamKey, tell func(Transition)) *Upstream {
+	u := &Upstream{hot: newHot(), key: key, tell: tell}
+	u.hash = hashString(hashString(0, key.domain), key.id)
+	return u
+}
+
 // Endpoint is an Upstream at one port, spoken to in one way.
 type Endpoint struct {
 	Upstream  *Upstream
@@ -57,113 +73,53 @@ type Endpoint struct {
 // Port returns the member's port in decimal.
 func (e *Endpoint) Port() string { return strconv.Itoa(int(e.port)) }
 
-// fitness orders upstreams by how willingly they are used.
-type fitness uint8
-
-const (
-	fit      fitness = iota
-	suspect          // gossip lost it
-	ejected          // it refused connections a moment ago
-	excluded         // draining, or tried already: never
-)
-
 // Member returns the newest description.
 func (u *Upstream) Member() *Member { return u.member.Load() }
 
 // InFlight returns the number of requests it is working on.
-func (u *Upstream) InFlight() int64 { return u.inFlight.Load() }
+func (u *Upstream) InFlight() int64 { return int64(u.inFlight()) }
+
+// Requests returns the number of requests begun so far, modulo 2^44.
+func (u *Upstream) Requests() uint64 { return u.load.Load() >> inFlightBits }
+
+// Weight returns the weight in force: an operator's, else the announced one.
+func (u *Upstream) Weight() int { return int(u.weight.Load()) }
 
 // Draining reports whether it gets no new requests, by its own word or an operator's.
-func (u *Upstream) Draining() bool { return u.drained.Load() || u.Member().Draining }
-
-func (u *Upstream) fitness(now int64) fitness {
-	m := u.Member()
-	switch {
-	case m.Draining || u.drained.Load():
-		return excluded
-	case u.ejectedUntil.Load() > now:
-		return ejected
-	case m.Suspect:
-		return suspect
-	}
-	return fit
-}
+func (u *Upstream) Draining() bool { return u.note.Load()&(noteDrained|noteDraining) != 0 }
 
 // Begin counts a request in; each must be followed by one End.
-func (u *Upstream) Begin() {
-	u.inFlight.Add(1)
-	u.requests.Add(1)
-}
+func (u *Upstream) Begin() { u.load.Add(1<<inFlightBits | 1) }
 
 // End counts a request out.
 func (u *Upstream) End() {
-	if u.inFlight.Add(-1) < 0 {
+	if u.load.Add(^uint64(0))&inFlightMask == inFlightMask {
 		panic("BUG: in-flight count below zero")
 	}
 }
 
-// Succeeded notes that the member answered an attempt begun at (unix
-// nanoseconds): evidence against it that is older is void. Answers that were
-// under way when it was ejected say nothing about it now.
-func (u *Upstream) Succeeded(begun int64) {
-	if u.inARow.Load() != 0 && begun > u.ejectedSince.Load() {
-		u.pardon()
-	}
+// setWeight puts a weight in force.
+func (u *Upstream) setWeight(w int) {
+	w = min(max(w, 1), MaxWeight)
+	u.weight.Store(int32(w))
+	u.price.Store(priceOne / uint64(w))
 }
 
-func (u *Upstream) pardon() {
-	u.inARow.Store(0)
-	u.ejectedUntil.Store(0)
-}
-
-// Refused notes that no connection to the member could be made and ejects it,
-// for longer each time in a row. It returns for how long, or 0 where it was
-// ejected already.
-func (u *Upstream) Refused(now int64) time.Duration {
-	u.failures.Add(1)
-	until := u.ejectedUntil.Load()
-	if until > now {
-		return 0
+// part returns the index of a sub-domain among the notes. Those beyond
+// partsMax share the last one.
+func (u *Upstream) part(sub string) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	i := slices.Index(u.parts, sub)
+	if i < 0 && len(u.parts) < partsMax {
+		u.parts = append(u.parts, sub)
+		u.checks = append(u.checks, nil)
+		i = len(u.parts) - 1
 	}
-	d := min(ejectFirst<<min(u.inARow.Load(), 8), ejectMax)
-	if !u.ejectedUntil.CompareAndSwap(until, now+int64(d)) {
-		return 0 // another request was faster
+	if i < 0 {
+		return partsMax - 1
 	}
-	u.ejectedSince.Store(now)
-	u.inARow.Add(1)
-	return d
-}
-
-// Failed notes an attempt that broke after the connection was made.
-func (u *Upstream) Failed() { u.failures.Add(1) }
-
-// Status is what operators see of a member.
-type Status struct {
-	Member       Member
-	State        string // up, suspect, ejected, draining
-	InFlight     int64
-	Requests     uint64
-	Failures     uint64
-	EjectedUntil time.Time // zero: not ejected
-	Drained      bool      // by an operator
-}
-
-// Status returns the member as it is at now (unix nanoseconds).
-func (u *Upstream) Status(now int64) Status {
-	s := Status{Member: *u.Member(), InFlight: u.InFlight(), Requests: u.requests.Load(),
-		Failures: u.failures.Load(), Drained: u.drained.Load()}
-	switch u.fitness(now) {
-	case fit:
-		s.State = "up"
-	case suspect:
-		s.State = "suspect"
-	case ejected:
-		s.State = "ejected"
-		s.EjectedUntil = time.Unix(0, u.ejectedUntil.Load())
-	case excluded:
-		s.State = "draining"
-	}
-	return s
+	return i
 }
 
 // endpointLocked returns the endpoint at port, making it on first use. The

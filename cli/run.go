@@ -113,7 +113,7 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err != nil {
 		return nil, err
 	}
-	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open}); err != nil {
+	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open, Tell: logVerdicts(log)}); err != nil {
 		return nil, err
 	}
 	lb.tenants.admission = lb.router.Admission()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net"
 	"time"
 
 	"jetway/balancer"
@@ -26,13 +25,13 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 		limit = 1
 	}
 	last, sent := noMember, false
-	for x.attempts < limit {
+	for tries := 0; tries < limit && x.attempts < attemptsMax; tries++ {
 		// A connection that could not be made cost the member nothing, and
 		// ejects it: only what was sent twice counts against the budget.
 		if sent && !x.decision.Cluster.State.MayRetry() {
 			return last
 		}
-		e := x.decision.View.Pick(x.now.UnixNano(), x.tried[:x.attempts])
+		e := x.decision.View.Pick(x.tick.UnixNano(), x.decision.Hash, x.tried[:x.attempts])
 		if e == nil {
 			return last
 		}
@@ -46,6 +45,8 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 			return last
 		case sent && !(x.whole && x.req.idempotent()):
 			return last
+		case last == connectFailed && !sent && limit > 1:
+			tries-- // refused at once: when many members die together, that must not use up all tries
 		}
 	}
 	return last
@@ -69,16 +70,14 @@ func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 			return f, sent
 		}
 		stale := x.mc.reused
-		f, sent = x.converse(u)
+		f, sent = x.converse(e)
 		again := f == memberBroke && stale && !fresh && !x.resent && !x.began && !x.gone.Load() && x.pumped == nil &&
 			(!sent || x.whole && x.req.idempotent())
 		if again {
 			x.resent = true
 			continue
 		}
-		if x.pumpFault == noFault && (f == memberBroke || f == memberInvalid || f == responseTimeout) {
-			u.Failed()
-		}
+		x.broke(e, f, stale)
 		return f, sent
 	}
 }
@@ -99,21 +98,13 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 	if errors.Is(err, errOverloaded) || outOfResources(err) {
 		return overloaded
 	}
-	if d := e.Upstream.Refused(time.Now().UnixNano()); d > 0 {
-		m := e.Upstream.Member()
-		x.server.log.Warn().Str("domain", m.Domain).Str("member", m.ID).Str("address", e.Address).
-			Err(err).Dur("for", d).Msg("member ejected")
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return connectTimeout
-	}
-	return connectFailed
+	return x.unreachable(e, err)
 }
 
 // converse is one request and answer on x.mc, which it gives back or ends.
-func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
+func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 	reuse := false
+	x.heard = false
 	defer func() {
 		x.stopHelpers() // nobody may use the connection or its buffer any more
 		mc := x.mc
@@ -145,16 +136,21 @@ func (x *exchange) converse(u *balancer.Upstream) (f fault, sent bool) {
 		}
 	}
 	if f := x.readAnswer(); f != noFault {
+		x.heard = x.mc.in.w > 0
 		return f, sent
 	}
+	x.heard = true
 	x.outcome.ResponseTime = time.Since(from)
-	u.Succeeded(x.attempted)
+	x.answered(e, from)
 	keepAlive := x.resp.keepAliveSeconds()
 	if x.resp.status == 101 {
+		x.completed(e)
 		x.tunnel()
 		return noFault, true
 	}
-	f = x.streamAnswer()
+	if f = x.streamAnswer(); f == noFault {
+		x.completed(e)
+	}
 	x.stopHelpers()
 	reuse = f == noFault && wrote && (x.whole || x.pumpDone) && x.resp.reusable() && x.respBody.framing != framingEOF &&
 		x.mc.in.unread() == 0 && !x.resp.suspicious()

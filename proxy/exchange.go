@@ -46,6 +46,7 @@ type exchange struct {
 	close     bool  // the client's connection ends with this exchange
 	continued bool  // 100 (Continue) was sent
 	resent    bool  // a stale connection was replaced, once per request
+	heard     bool  // the member sent something on this connection
 	outcome   Outcome
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump

@@ -35,7 +35,10 @@ const (
 	idleDefault = 15 * time.Second
 )
 
-var errOverloaded = errors.New("too many connections to the member")
+var (
+	errOverloaded = errors.New("too many connections to the member")
+	errHandshake  = errors.New("TLS handshake with the member")
+)
 
 // Pools makes the pools of all endpoints and bounds their connections
 // together, so that clients, the admin address and gossip keep descriptors.
@@ -254,7 +257,7 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 		if err := tc.HandshakeContext(ctx); err != nil {
 			conn.Close()
 			p.release()
-			return nil, fmt.Errorf("TLS handshake with the member: %w", err)
+			return nil, fmt.Errorf("%w: %w", errHandshake, err)
 		}
 		mc.Conn = tc
 	}

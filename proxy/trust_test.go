@@ -88,7 +88,7 @@ func TestRewrite(t *testing.T) {
 		if reason := router.Table().Route(&req, &x.decision); reason != balancer.OK {
 			t.Fatal(reason)
 		}
-		x.endpoint = x.decision.View.Pick(1, nil)
+		x.endpoint = x.decision.View.Pick(1, 0, nil)
 		fl := field{name: []byte(name), value: []byte(value), line: []byte(name + ": " + value + "\r\n")}
 		b, done := x.appendRewritten(nil, &fl)
 		if !done {
