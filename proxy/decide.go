@@ -55,22 +55,19 @@ func (h *requestHead) Field(name string, from int) (value []byte, next int) {
 }
 
 // appendAllowance tells a client whose tenant took too much when to come back
-// (RFC 9110, 10.2.3), and what the limit is, in the fields of
-// draft-ietf-httpapi-ratelimit-headers.
+// (RFC 9110, 10.2.3), which limit it is and what is left of it, in the fields of
+// draft-ietf-httpapi-ratelimit-headers-10: q requests in w seconds, or q at a
+// time; r are left, and more in t seconds.
 func (x *exchange) appendAllowance(b []byte) []byte {
 	a := &x.decision.Allowance
-	field := func(name string, n int64) {
-		b = append(strconv.AppendInt(append(append(b, name...), ": "...), n, 10), "\r\n"...)
-	}
 	wait := max(int64((a.Wait+time.Second-1)/time.Second), 1)
-	field("Retry-After", wait)
-	field("RateLimit-Limit", int64(a.Limit))
-	field("RateLimit-Remaining", 0)
-	field("RateLimit-Reset", wait)
-	if a.Window > 0 {
-		b = strconv.AppendInt(append(b, "RateLimit-Policy: "...), int64(a.Limit), 10)
-		b = strconv.AppendInt(append(b, ";w="...), max(int64((a.Window+time.Second/2)/time.Second), 1), 10)
-		b = append(b, "\r\n"...)
+	b = strconv.AppendInt(append(b, "Retry-After: "...), wait, 10)
+	if a.Window == 0 {
+		b = strconv.AppendInt(append(b, "\r\nRateLimit-Policy: \"in_flight\";q="...), int64(a.Limit), 10)
+		return append(b, ";qu=\"concurrent-requests\"\r\nRateLimit: \"in_flight\";r=0\r\n"...)
 	}
-	return b
+	b = strconv.AppendInt(append(b, "\r\nRateLimit-Policy: \"rate\";q="...), int64(a.Limit), 10)
+	b = strconv.AppendInt(append(b, ";w="...), max(int64((a.Window+time.Second/2)/time.Second), 1), 10)
+	b = strconv.AppendInt(append(b, "\r\nRateLimit: \"rate\";r=0;t="...), wait, 10)
+	return append(b, "\r\n"...)
 }

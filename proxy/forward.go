@@ -41,7 +41,7 @@ func (x *exchange) buildRequest() {
 	b = append(b, " HTTP/1.1\r\n"...)
 	for i := range r.fields {
 		fl := &r.fields[i]
-		if fl.drop || fl.kind == kindTransferEncoding || fl.kind == kindTenant && x.decision.Tenant.Outcome == tenant.Known {
+		if fl.drop || fl.kind == kindTransferEncoding || fl.kind == kindTenant && x.decision.Tenant.Outcome != tenant.None {
 			continue
 		}
 		if fl.kind != kindContentLength {

@@ -295,7 +295,7 @@ func TestCacheFlood(t *testing.T) {
 		for i := 1; i <= 100; i++ {
 			ask(c, fmt.Sprintf("t%d", i))
 		}
-		const names, seconds = 200_000, 100
+		const names, seconds = 100_000, 50
 		asked := s.asked.Load()
 		for i := range names {
 			if i%(names/seconds) == 0 {

@@ -26,7 +26,7 @@ func (s *store) key(name string) *key {
 func TestStoreAgainstMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	s, m := testStore(200), map[string]Facts{}
-	for i := range 200_000 {
+	for i := range 100_000 {
 		name := fmt.Sprintf("n%d", rnd.IntN(190)) // never full: nothing is evicted
 		if n := len(name); name[n-1] == '7' {
 			name = strings.Repeat("x", inlineMax-4) + name // some just fit, some do not
@@ -108,7 +108,7 @@ func TestStoreReadBesideWriters(t *testing.T) {
 		})
 	}
 	rnd := rand.New(rand.NewPCG(5, 6))
-	for range 200_000 {
+	for range 50_000 {
 		i := rnd.IntN(500)
 		k := s.key(name(i))
 		if rnd.IntN(4) == 0 {

@@ -32,6 +32,8 @@ step "black-box tests, $repeat times" env JETWAY_REQUIRE_ALL=1 JETWAY_BINARY="$b
 step "traffic: 60 s of canaries, 1 GiB each way" env JETWAY_REQUIRE_ALL=1 JETWAY_TRAFFIC=60s JETWAY_TRAFFIC_MIB=1024 \
   go test -count=1 -timeout 30m ./test/traffic
 step "edge: attacks, memory, idle connections" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 go test -count=1 -timeout 30m -v ./test/edge
+step "tenants: troubles of every directory, a flood of 1,000,000 names and hosts" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
+  go test -count=1 -timeout 30m -v ./test/tenants
 step "HTTP cases beside HAProxy and nginx" env JETWAY_REQUIRE_ALL=1 go test -count=1 -timeout 30m ./test/httpcases -rivals
 step "benchmarks" go test -run '^$' -bench . -benchmem ./...
 step "fuzzing, $fuzztime each" fuzz_all "$fuzztime"

@@ -90,3 +90,7 @@ func moduleRoot() (string, error) {
 		dir = parent
 	}
 }
+
+// Race reports whether the race detector is at work, under which everything,
+// pure-Go database engines above all, takes many times as long.
+func Race() bool { return raceEnabled }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,15 +21,20 @@ import (
 	"jetway/test/harness"
 )
 
-// rows is how many tenants every directory has: t1 to t100000 with ids 1 to
-// 100000.
-const rows = 100_000
+// rows is how many tenants every directory has: t1 and so on, with ids from 1.
+func rows() int {
+	if harness.Race() {
+		return 10_000 // SQLite is Go code: it would take minutes to fill
+	}
+	return 100_000
+}
 
 // source is a real directory that can be made to misbehave.
 type source struct {
 	name    string
 	state   string // of loadbalancer.state_dir
 	conf    string // under tenants.directory
+	hosts   string // further ones, with a comma in front
 	files   []harness.Option
 	started func(j *harness.Jetway)
 	// troubles by name; each is begun, looked at for a while, and ended.
@@ -135,7 +141,7 @@ func overRelay(r *relay, db *harness.Database, t *testing.T, garbage, mend, empt
 
 func postgres(t *testing.T) source {
 	db := harness.StartPostgres(t)
-	const fill = "INSERT INTO UM_TENANT SELECT i, 't' || i, true FROM generate_series(1, 100000) i;"
+	fill := fmt.Sprintf("INSERT INTO UM_TENANT SELECT i, 't' || i, true FROM generate_series(1, %d) i;", rows())
 	const use = "\\c jetway\n"
 	db.Exec(t, use+"CREATE TABLE UM_TENANT (UM_ID INT PRIMARY KEY, UM_DOMAIN_NAME VARCHAR(255) NOT NULL UNIQUE, UM_ACTIVE BOOLEAN NOT NULL);"+fill)
 	r := startRelay(t, harness.Loopback(db.Port))
@@ -149,7 +155,7 @@ func postgres(t *testing.T) source {
 
 func mariadb(t *testing.T) source {
 	db := harness.StartMariaDB(t)
-	const fill = "INSERT INTO UM_TENANT SELECT seq, CONCAT('t', seq), 1 FROM seq_1_to_100000;"
+	fill := fmt.Sprintf("INSERT INTO UM_TENANT SELECT seq, CONCAT('t', seq), 1 FROM seq_1_to_%d;", rows())
 	const use = "USE jetway;\n"
 	db.Exec(t, use+"CREATE TABLE UM_TENANT (UM_ID INT PRIMARY KEY, UM_DOMAIN_NAME VARCHAR(255) NOT NULL UNIQUE, UM_ACTIVE TINYINT NOT NULL);"+fill)
 	r := startRelay(t, harness.Loopback(db.Port))
@@ -176,28 +182,35 @@ func sqliteExec(t *testing.T, file string, statements ...string) {
 	}
 }
 
-const series = "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 100000) "
+// sqliteSlow is a part of a query that takes far more than ten seconds.
+const sqliteSlow = "(WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 1000000000) SELECT max(i) FROM s) > 0"
+
+// sqliteView replaces a table by a view of it; end puts it back.
+func sqliteView(t *testing.T, name, file, table, query string) trouble {
+	return trouble{name: name, begin: func() {
+		sqliteExec(t, file, "ALTER TABLE "+table+" RENAME TO kept", "CREATE VIEW "+table+" AS "+query)
+	}, end: func() { sqliteExec(t, file, "DROP VIEW "+table, "ALTER TABLE kept RENAME TO "+table) }}
+}
 
 func sqlite(t *testing.T) source {
 	file := filepath.Join(t.TempDir(), "wso2.db")
-	const fill = "INSERT INTO UM_TENANT " + series + "SELECT i, 't' || i, 1 FROM s"
+	fill := fmt.Sprintf("INSERT INTO UM_TENANT WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < %d) SELECT i, 't' || i, 1 FROM s", rows())
 	sqliteExec(t, file, "CREATE TABLE UM_TENANT (UM_ID INTEGER PRIMARY KEY, UM_DOMAIN_NAME TEXT NOT NULL UNIQUE, UM_ACTIVE INTEGER)", fill)
-	return source{name: "sqlite", conf: "sql: {driver: sqlite, dsn: '" + file + "'}",
+	return source{name: "sqlite", conf: "sql: {driver: sqlite, dsn: '" + file + "'}, concurrency: 1",
 		troubles: []trouble{
 			{name: "stopped", begin: func() { sqliteExec(t, file, "ALTER TABLE UM_TENANT RENAME TO kept") },
 				end: func() { sqliteExec(t, file, "ALTER TABLE kept RENAME TO UM_TENANT") }},
-			{name: "garbage", begin: func() {
-				sqliteExec(t, file, "ALTER TABLE UM_TENANT RENAME TO kept", "CREATE VIEW UM_TENANT AS SELECT 'x' AS UM_ID, UM_DOMAIN_NAME, UM_ACTIVE FROM kept")
-			}, end: func() { sqliteExec(t, file, "DROP VIEW UM_TENANT", "ALTER TABLE kept RENAME TO UM_TENANT") }},
+			sqliteView(t, "slow", file, "UM_TENANT", "SELECT UM_ID, UM_DOMAIN_NAME, UM_ACTIVE FROM kept WHERE "+sqliteSlow),
+			sqliteView(t, "garbage", file, "UM_TENANT", "SELECT 'x' AS UM_ID, UM_DOMAIN_NAME, UM_ACTIVE FROM kept"),
 			{name: "emptied", begin: func() { sqliteExec(t, file, "DELETE FROM UM_TENANT") }, end: func() { sqliteExec(t, file, fill) }},
 		}}
 }
 
 func embedded(t *testing.T) source {
-	s := source{name: "embedded", state: "state", conf: "embedded: {}"}
+	s := source{name: "embedded", state: "state", conf: "embedded: {}, concurrency: 1"}
 	var list strings.Builder
-	for i := 1; i <= rows; i++ {
-		fmt.Fprintf(&list, "t%d,%d\n", i, i)
+	for i := range rows() {
+		fmt.Fprintf(&list, "t%d,%d\n", i+1, i+1)
 	}
 	s.files = []harness.Option{harness.WithFile("import.csv", list.String())}
 	var file string
@@ -205,13 +218,20 @@ func embedded(t *testing.T) source {
 		file = filepath.Join(j.Dir, "state", "tenants.db")
 		cmd := exec.Command(harness.Binary(t), "tenants", "import", "import.csv")
 		cmd.Dir = j.Dir
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "100000 tenants") {
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), fmt.Sprint(rows(), " tenants")) {
 			t.Fatalf("%v: %s", err, out)
 		}
+	}
+	// Its file is known only once Jetway runs.
+	view := func(name, query string) trouble {
+		return trouble{name: name, begin: func() { sqliteView(t, name, file, "tenants", query).begin() },
+			end: func() { sqliteView(t, name, file, "tenants", query).end() }}
 	}
 	s.troubles = []trouble{
 		{name: "stopped", begin: func() { sqliteExec(t, file, "ALTER TABLE tenants RENAME TO kept") },
 			end: func() { sqliteExec(t, file, "DROP TABLE IF EXISTS tenants", "ALTER TABLE kept RENAME TO tenants") }},
+		view("slow", "SELECT name, id, active, plan, removed FROM kept WHERE "+sqliteSlow),
+		view("garbage", "SELECT name, 'x' AS id, active, plan, removed FROM kept"),
 		{name: "emptied", begin: func() {
 			sqliteExec(t, file, "CREATE TABLE spare AS SELECT * FROM tenants", "DELETE FROM tenants", "UPDATE version SET number = number + 1")
 		}, end: func() { sqliteExec(t, file, "INSERT INTO tenants SELECT * FROM spare", "DROP TABLE spare") }},
@@ -245,7 +265,7 @@ func startService(t *testing.T) (*service, string) {
 			w.WriteHeader(http.StatusUnauthorized)
 		case mode == "garbage":
 			fmt.Fprint(w, "<html>"+strings.Repeat("x", 200_000))
-		case mode == "emptied", id < 1 || id > rows, r.URL.Path != fmt.Sprintf("/tenants/t%d", id):
+		case mode == "emptied", id < 1 || id > rows(), r.URL.Path != fmt.Sprintf("/tenants/t%d", id):
 			w.WriteHeader(http.StatusNotFound)
 		default:
 			json.NewEncoder(w).Encode(map[string]any{"id": id, "active": true})
@@ -272,17 +292,45 @@ func service1(t *testing.T) source {
 func file(t *testing.T) source {
 	var list strings.Builder
 	list.WriteString("name,id,active\n")
-	for i := 1; i <= rows; i++ {
-		fmt.Fprintf(&list, "t%d,%d,true\n", i, i)
+	for i := range rows() {
+		fmt.Fprintf(&list, "t%d,%d,true\n", i+1, i+1)
 	}
 	s := source{name: "file", conf: "file: tenants.csv", files: []harness.Option{harness.WithFile("tenants.csv", list.String())}}
 	var j *harness.Jetway
 	s.started = func(running *harness.Jetway) { j = running }
+	path := func() string { return filepath.Join(j.Dir, "tenants.csv") }
 	mend := func() { j.WriteFile(t, "tenants.csv", list.String()) }
+	var fed sync.WaitGroup
 	s.troubles = []trouble{
-		{"stopped", func() { os.Remove(filepath.Join(j.Dir, "tenants.csv")) }, mend, true},
+		{"stopped", func() { os.Remove(path()) }, mend, true},
+		{"slow", func() { fed.Go(func() { feed(t, path(), list.String()) }) }, func() { fed.Wait(); mend() }, true},
 		{"garbage", func() { j.WriteFile(t, "tenants.csv", "t1,1\n<html>\n") }, mend, true},
 		{"emptied", func() { j.WriteFile(t, "tenants.csv", "") }, mend, true},
 	}
 	return s
+}
+
+// feed makes a file of which a quarter is read in some seconds, and that is all:
+// a list that lost most of its tenants.
+func feed(t *testing.T, path, text string) {
+	os.Remove(path)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Error(err)
+		return
+	}
+	defer os.Remove(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // does not wait for a reader
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	pieces := 2
+	if harness.Long() {
+		pieces = 10
+	}
+	for i := range pieces {
+		f.WriteString(text[len(text)*i/4/pieces : len(text)*(i+1)/4/pieces])
+		time.Sleep(time.Second)
+	}
 }

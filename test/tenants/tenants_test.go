@@ -46,11 +46,11 @@ tenants:
 services:
   defaults: {limits: {%s}}
   app:
-    hosts: [app.test]
+    hosts: [app.test%s]
     domains:
       jet.domain: {tenant_range: "1-100000"}
       shared.domain: {tenant_range: "*"}
-`, s.state, st.port, harness.FreePort(t), st.jet.Port, st.shared.Port, extra, s.conf, limits)
+`, s.state, st.port, harness.FreePort(t), st.jet.Port, st.shared.Port, extra, s.conf, limits, s.hosts)
 	st.Jetway = harness.Start(t, conf, append(s.files, opts...)...)
 	t.Cleanup(st.client.CloseIdleConnections)
 	if s.started != nil {
@@ -105,6 +105,9 @@ func TestDirectories(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) source{"postgres": postgres, "mariadb": mariadb, "sqlite": sqlite,
 		"embedded": embedded, "http": service1, "file": file} {
 		t.Run(name, func(t *testing.T) {
+			if !harness.Long() {
+				t.Parallel()
+			}
 			src := start(t)
 			if name != "file" {
 				src.conf += ", ttl: 500ms, negative_ttl: 300ms"
@@ -125,12 +128,23 @@ func TestDirectories(t *testing.T) {
 }
 
 // patience is in how long a tenant nobody asked for yet has to be answered.
-const patience = 300 * time.Millisecond
+// Where all directories are tested at once on whatever machine, what was not
+// limited at all would still be seen.
+func patience() time.Duration {
+	if harness.Long() {
+		return 300 * time.Millisecond
+	}
+	return 3 * time.Second
+}
 
 func (s *site) trouble(t *testing.T, tr trouble, known int, fresh *int) {
 	tr.begin()
 	lost, asked, late, slowest := 0, 0, 0, time.Duration(0)
-	for i, end := 0, time.Now().Add(2500*time.Millisecond); time.Now().Before(end); i++ {
+	lasts := 1200 * time.Millisecond // more than twice the life of an answer
+	if harness.Long() {
+		lasts = 10 * time.Second
+	}
+	for i, end := 0, time.Now().Add(lasts); time.Now().Before(end); i++ {
 		if who, _, _ := s.get(fmt.Sprintf("/t/t%d/", i%known+1)); who != "jet" {
 			lost++
 			t.Logf("known tenant t%d: %s", i%known+1, who)
@@ -138,11 +152,13 @@ func (s *site) trouble(t *testing.T, tr trouble, known int, fresh *int) {
 		if i%4 != 0 {
 			continue
 		}
-		*fresh++
+		if *fresh++; *fresh > rows() {
+			*fresh = known + 1
+		}
 		asked++
 		who, took, header := s.get(fmt.Sprintf("/t/t%d/", *fresh))
 		slowest = max(slowest, took)
-		if took > patience {
+		if took > patience() {
 			late++
 		}
 		switch {
@@ -153,7 +169,7 @@ func (s *site) trouble(t *testing.T, tr trouble, known int, fresh *int) {
 	}
 	t.Logf("%d others asked for, the slowest took %v", asked, slowest)
 	if lost > 0 || late > asked/50 {
-		t.Errorf("%d requests of known tenants lost; %d of %d others answered after more than %v, the slowest after %v", lost, late, asked, patience, slowest)
+		t.Errorf("%d requests of known tenants lost; %d of %d others answered after more than %v, the slowest after %v", lost, late, asked, patience(), slowest)
 	}
 	tr.end()
 	// Questions that began before may end badly; then all is well again.
@@ -166,81 +182,6 @@ func (s *site) trouble(t *testing.T, tr trouble, known int, fresh *int) {
 		}
 		return who == "jet"
 	})
-}
-
-// TestFlood: names that nobody has cost constant memory, a bounded number of
-// questions and no series, and take nothing from tenants that are known.
-func TestFlood(t *testing.T) {
-	names := 50_000
-	if harness.Long() {
-		names = 1_000_000
-	}
-	svc, url := startService(t)
-	s := startSite(t, source{conf: "http: {url: '" + url + "', token: let-me-in}, rate: 1000"}, "unknown: refuse", "")
-	for i := 1; i <= 50; i++ {
-		if who, _, _ := s.get(fmt.Sprintf("/t/t%d/", i)); who != "jet" {
-			t.Fatalf("t%d: %s", i, who)
-		}
-	}
-	seriesBefore := s.series()
-	var next, lost, odd atomic.Int64
-	start, asked := time.Now(), svc.asked.Load()
-	half := func(until int64) (peak int64) {
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		for range 8 {
-			wg.Go(func() {
-				for n := next.Add(1); n <= until; n = next.Add(1) {
-					who, _, _ := s.get(fmt.Sprintf("/t/nobody-%d-%s/", n, strings.Repeat("x", 100)))
-					if who != "403 unknown_tenant" && who != "503 directory" {
-						odd.Add(1)
-					}
-					if n%50 == 0 {
-						if who, _, _ := s.get(fmt.Sprintf("/t/t%d/", n%50+1)); who != "jet" {
-							lost.Add(1)
-						}
-					}
-				}
-			})
-		}
-		go func() { wg.Wait(); close(stop) }()
-		for {
-			peak = max(peak, s.RSS())
-			select {
-			case <-stop:
-				return peak
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}
-	first := half(int64(names / 2))
-	next.Store(int64(names / 2))
-	second := half(int64(names))
-	took := time.Since(start)
-	questions := svc.asked.Load() - asked
-	t.Logf("%d names in %v; peak %d MiB, then %d MiB; %d questions", names, took.Round(time.Millisecond), first>>20, second>>20, questions)
-	if odd.Load() > 0 || lost.Load() > 0 {
-		t.Errorf("%d odd answers, %d requests of known tenants lost", odd.Load(), lost.Load())
-	}
-	if harness.Long() && float64(second) > 1.05*float64(first) {
-		t.Errorf("the second half took the peak from %d to %d", first, second)
-	}
-	if most := int64(2 * 1000 * (took.Seconds() + 1)); questions > most+200 {
-		t.Errorf("%d questions in %v", questions, took)
-	}
-	if n := s.series(); n > seriesBefore+2 {
-		t.Errorf("%d series before, %d after", seriesBefore, n)
-	}
-}
-
-func (s *site) series() (n int) {
-	_, body := s.Get("/metrics")
-	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, "jetway_") {
-			n++
-		}
-	}
-	return n
 }
 
 // TestLimits: a tenant far over its rate is told so and when to come back,
@@ -262,8 +203,7 @@ func TestLimits(t *testing.T) {
 				ok.Add(1)
 			case "429 limited":
 				refused.Add(1)
-				if h.Get("Retry-After") != "1" || h.Get("RateLimit-Limit") != "20" || h.Get("RateLimit-Remaining") != "0" ||
-					h.Get("RateLimit-Reset") != "1" || h.Get("RateLimit-Policy") != "20;w=1" {
+				if h.Get("Retry-After") != "1" || h.Get("RateLimit-Policy") != `"rate";q=20;w=1` || h.Get("RateLimit") != `"rate";r=0;t=1` {
 					t.Errorf("fields %v", h)
 				}
 			default:
@@ -295,7 +235,8 @@ func TestLimits(t *testing.T) {
 		conns = append(conns, c)
 	}
 	s.eventually("five in flight", 3*time.Second, func() bool { _, v := s.Get("/api/v1/tenants"); return strings.Contains(v, `"in_flight": 5`) })
-	if who, _, h := s.get("/t/t2/"); who != "429 limited" || h.Get("Retry-After") != "1" || h.Get("RateLimit-Limit") != "5" {
+	if who, _, h := s.get("/t/t2/"); who != "429 limited" || h.Get("Retry-After") != "1" ||
+		h.Get("RateLimit-Policy") != `"in_flight";q=5;qu="concurrent-requests"` || h.Get("RateLimit") != `"in_flight";r=0` {
 		t.Errorf("the sixth: %s %v", who, h)
 	}
 	for _, c := range conns {
