@@ -22,6 +22,7 @@ import (
 	"jetway/balancer"
 	"jetway/discovery"
 	"jetway/proxy"
+	"jetway/standby"
 	"jetway/tenant"
 	"jetway/tenant/directory"
 )
@@ -36,6 +37,7 @@ type Config struct {
 	Proxy        proxy.Config
 	Admin        Admin
 	Gossip       *discovery.GossipConfig // nil: no gossip
+	Standby      *standby.Config         // nil: no peers
 	Static       []balancer.Member
 	Exec         []discovery.ExecConfig
 	DNS          discovery.DNSConfig
@@ -120,6 +122,8 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	d.dns(membership.section("dns"), c)
 	d.gossip(membership, c, &claims)
 	d.exec(membership, c)
+	d.standby(o, c, &claims)
+	c.freeBind()
 	d.tenants(o.section("tenants"), c)
 	services := d.services(o.section("services"), c)
 	members := d.static(membership, c)

@@ -26,6 +26,9 @@ func (c *Config) Print() []byte {
 	if c.Gossip != nil || len(c.Static) > 0 || len(c.Exec) > 0 {
 		c.printMembership(p.section("membership"))
 	}
+	if c.Standby != nil {
+		c.printStandby(p.section("standby"))
+	}
 	c.printTenants(p.section("tenants"))
 	c.printServices(p.section("services"))
 	var b bytes.Buffer

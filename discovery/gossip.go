@@ -36,6 +36,7 @@ const (
 type Identity struct {
 	Node         string // unique in the pool
 	Installation string // load balancers and members of another one are refused; empty: "default"
+	Standby      string // ip:port where peers connect; empty: nowhere
 }
 
 // Gossip is Jetway's side of a gossip pool: a source of members.
@@ -46,6 +47,8 @@ type Gossip struct {
 	keys    atomic.Pointer[DomainKeys]
 	last    []balancer.Member // what was published; used by the publishing goroutine alone
 	first   bool              // nothing was published yet
+
+	balancers atomic.Pointer[[]Balancer]
 }
 
 // NewGossip checks the configuration and reads the key file. reserved tells
@@ -63,6 +66,9 @@ func NewGossip(cfg GossipConfig, self Identity, reserved func(host string, port 
 		self.Installation = defaultInstallation
 	}
 	tags := map[string]string{tagRole: roleBalancer, tagInstallation: self.Installation}
+	if self.Standby != "" {
+		tags[tagStandby] = self.Standby
+	}
 	if n := encodedSize(tags); n > tagsMax {
 		return nil, fmt.Errorf("cannot use installation %q: all tags together take %d bytes, at most %d", clip(self.Installation), n, tagsMax)
 	}
@@ -127,6 +133,8 @@ func (g *Gossip) refresh() {
 	if !ok {
 		return
 	}
+	others := g.roster.others(nodes)
+	g.balancers.Store(&others)
 	if v := g.roster.policy.verifier; v != nil {
 		v.keys = *g.keys.Load()
 	}

@@ -26,6 +26,8 @@ type ListenerConfig struct {
 	// ProxyProtocol: each connection begins with a PROXY protocol header,
 	// version 1 or 2, that names the client.
 	ProxyProtocol bool
+	// FreeBind: Address may be one that this host does not have yet.
+	FreeBind bool
 }
 
 // TLSConfig is the server side of TLS of one listener.

@@ -77,7 +77,11 @@ func newListenerState(lc ListenerConfig, before *listenerState, log zerolog.Logg
 
 func (l *listener) bind() error {
 	st := l.state.Load()
-	socket, err := listenConfig().Listen(context.Background(), "tcp", st.Address)
+	lc := listenConfig()
+	if st.FreeBind {
+		lc.Control = alsoFreeBind(lc.Control)
+	}
+	socket, err := lc.Listen(context.Background(), "tcp", st.Address)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %q (listener %q): %w", st.Address, st.Name, err)
 	}

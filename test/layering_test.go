@@ -29,7 +29,7 @@ func layers() map[string][]string {
 		"cli/demo":         {},
 		"proxy":            middle,
 		"discovery":        middle,
-		"standby":          middle,
+		"standby":          {"balancer", "balancer/session", "tenant"},
 		"autoscale":        middle,
 		"admin":            middle,
 		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "tenant", "tenant/directory"}, // for their Config types
