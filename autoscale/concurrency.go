@@ -22,6 +22,9 @@ const (
 	// no thousand machines.
 	growMost   = 32
 	growWithin = 10 * time.Second
+	// spare is the share of the target that must be left after a step down, so
+	// that what lies at the border does not go up and down with its noise.
+	spare = 0.1
 	// shrinkMost is the share of the members that may go in one step.
 	shrinkMost = 0.25
 )
@@ -33,7 +36,7 @@ const (
 type Concurrency struct {
 	cfg        ConcurrencyConfig
 	demand     area
-	needs      extreme // the largest of the calm time
+	needs      extreme // the largest of the calm time, with something to spare
 	sizes      extreme // the smallest of growWithin
 	panicUntil time.Time
 	shrunk     time.Time // when a step down was last advised
@@ -61,11 +64,11 @@ func (p *Concurrency) Decide(in Input) Advice {
 	a := Advice{Need: ceil(load / p.cfg.Target)}
 	a.Formula = fmt.Sprintf("%s = %d", formula, a.Need)
 	current, need := in.current(), in.clamp(a.Need)
+	lowest := in.clamp(ceil(load / (1 - spare) / p.cfg.Target))
 	if in.Blind {
-		p.needs.add(in.Now, max(need, current))
-	} else {
-		p.needs.add(in.Now, need)
+		lowest = max(lowest, current)
 	}
+	p.needs.add(in.Now, lowest)
 	p.sizes.add(in.Now, current)
 	switch {
 	case need > current:

@@ -1,0 +1,454 @@
+package autoscale
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"jetway/balancer"
+)
+
+// tickEvery is how often clusters are looked at.
+const tickEvery = time.Second
+
+const (
+	// stopPatience is how long calls of drivers may go on when Jetway stops.
+	stopPatience = 3 * time.Second
+	// callMost bounds a call of a driver, whatever its own time-out is.
+	callMost = 10 * time.Minute
+	wakesMax = 64
+)
+
+// ErrUnknownCluster is returned for a cluster that is not elastic.
+var ErrUnknownCluster = errors.New("no such elastic cluster")
+
+// Options are what a Scaler is made of.
+type Options struct {
+	Fleet Fleet
+	Peers Peers // nil: Alone
+	// Driver makes the driver of a cluster; nil: NewDrivers of the state
+	// directory.
+	Driver func(DriverConfig) (Driver, error)
+	Log    zerolog.Logger
+}
+
+// Scaler sizes all elastic clusters. Its methods are safe for concurrent use.
+type Scaler struct {
+	fleet  Fleet
+	peers  Peers
+	driver func(DriverConfig) (Driver, error)
+	store  historyStore
+	log    zerolog.Logger
+	wake   chan balancer.Key
+	nudge  chan struct{} // asks Run to act before the next tick
+	origin time.Time
+
+	mu         sync.Mutex // guards all below
+	cfg        Config
+	clusters   map[balancer.Key]*cluster
+	idle       map[string]*ClusterHistory // of clusters that are not configured now
+	serial     uint64
+	written    []byte // the history as it was last written
+	acting     bool
+	doubt      string // of the Fleet
+	unsaved    string // why the history could not be written, as it was last logged
+	decisions  []Decision
+	totals     Counts
+	background []func() // calls of drivers that begin when the tick is over
+
+	calls sync.WaitGroup
+	ctx   context.Context // of the calls; set by Run
+}
+
+// Counts are totals since the start.
+type Counts struct {
+	Started, Stopped uint64 // members ordered
+	Failed           uint64 // members ordered that did not join in time, or starts that failed
+	Alarms           uint64
+}
+
+// New returns a Scaler of cfg that knows the orders of the process before.
+func New(cfg Config, opts Options) (*Scaler, error) {
+	s := &Scaler{fleet: opts.Fleet, peers: opts.Peers, driver: opts.Driver, store: historyStore{cfg.StateDir}, log: opts.Log,
+		wake: make(chan balancer.Key, wakesMax), nudge: make(chan struct{}, 1), origin: time.Now(), clusters: map[balancer.Key]*cluster{}, idle: map[string]*ClusterHistory{}}
+	if s.peers == nil {
+		s.peers = Alone{}
+	}
+	if s.driver == nil {
+		s.driver = NewDrivers(cfg.StateDir, opts.Log).Make
+	}
+	past, err := s.store.load()
+	if err != nil {
+		return nil, err
+	}
+	if past != nil {
+		s.serial = past.Serial
+		s.idle = past.Clusters
+	}
+	prepared, err := s.Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	prepared()
+	return s, nil
+}
+
+func (s *Scaler) now() time.Time { return time.Now() }
+
+// Prepare does what can fail of a change to cfg and returns what carries it
+// out. What is under way in clusters that stay goes on.
+func (s *Scaler) Prepare(cfg Config) (commit func(), err error) {
+	drivers := make(map[balancer.Key]Driver, len(cfg.Clusters))
+	for i := range cfg.Clusters {
+		c := &cfg.Clusters[i]
+		if !c.Settings.Driver.Any() {
+			continue
+		}
+		if drivers[c.Key], err = s.driver(c.Settings.Driver); err != nil {
+			return nil, fmt.Errorf("cannot use the driver of %s: %w", c.Key, err)
+		}
+	}
+	return func() { s.configure(cfg, drivers) }, nil
+}
+
+func (s *Scaler) configure(cfg Config, drivers map[balancer.Key]Driver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.clusters
+	s.cfg, s.clusters = cfg, make(map[balancer.Key]*cluster, len(cfg.Clusters))
+	for _, cc := range cfg.Clusters {
+		c := old[cc.Key]
+		if c == nil {
+			c = &cluster{key: cc.Key, past: s.idle[cc.Key.String()], seen: map[string]*seenLoad{}, foreign: map[string]bool{}}
+			delete(s.idle, cc.Key.String())
+			if c.past == nil {
+				c.past = &ClusterHistory{}
+			}
+		}
+		if before := &c.settings; c.policy == nil || before.Policy != cc.Settings.Policy ||
+			before.Concurrency != cc.Settings.Concurrency || before.WSO2 != cc.Settings.WSO2 {
+			c.policy = NewPolicy(&cc.Settings)
+		}
+		c.settings, c.driver = cc.Settings, drivers[cc.Key]
+		c.listed = false // by the new driver
+		c.input.Min, c.input.Max = c.settings.Min, c.settings.Max
+		s.clusters[cc.Key] = c
+	}
+	for key, c := range old {
+		if s.clusters[key] == nil && (len(c.past.Starts) > 0 || len(c.past.Stops) > 0) {
+			s.idle[key.String()] = c.past
+		}
+	}
+}
+
+// Run sizes the clusters until ctx ends, and then waits a little for calls of
+// drivers; one that is cut off is given again by the next process.
+func (s *Scaler) Run(ctx context.Context) error {
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.mu.Lock()
+	s.ctx = calls
+	s.mu.Unlock()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	s.tick()
+	for {
+		select {
+		case <-ctx.Done():
+			patience := time.AfterFunc(stopPatience, cancel)
+			defer patience.Stop()
+			s.calls.Wait()
+			return nil
+		case <-tick.C:
+			s.tick()
+		case key := <-s.wake:
+			s.rouse(key)
+		case <-s.nudge:
+			s.again()
+		}
+	}
+}
+
+// Wake tells that a request waits for a member of an empty cluster. It never
+// blocks.
+func (s *Scaler) Wake(key balancer.Key) {
+	select {
+	case s.wake <- key:
+	default: // whoever is waited for is looked at within a tick
+	}
+}
+
+// tick looks at every cluster.
+func (s *Scaler) tick() {
+	now := s.now()
+	seen := s.fleet.Observe(now)
+	doubt := s.fleet.Doubt()
+	reports := s.exchange(now, seen)
+	acts := s.peers.Acts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubt = doubt
+	if acts != s.acting {
+		s.takeOverLocked(acts)
+	}
+	current := 0
+	for i := range seen {
+		c := s.clusters[seen[i].Key]
+		if c == nil {
+			continue // configured a moment ago, or no more
+		}
+		s.lookLocked(c, now, &seen[i], reports, doubt)
+		current += c.input.Ready + c.booting()
+	}
+	if s.acting {
+		room := s.roomLocked(current)
+		for _, c := range s.orderedLocked() {
+			if c.input.Now.Equal(now) { // it was seen
+				s.actLocked(c, now, &room)
+			}
+		}
+	}
+	s.sendLocked()
+}
+
+// roomLocked returns how many more members all clusters may have.
+func (s *Scaler) roomLocked(current int) int {
+	if s.cfg.MaxMembers <= 0 {
+		return 1 << 30
+	}
+	return max(s.cfg.MaxMembers-current, 0)
+}
+
+// lookLocked takes in what is there of a cluster and asks its policy.
+func (s *Scaler) lookLocked(c *cluster, now time.Time, o *Observation, reports []Report, doubt string) {
+	c.see(o.Members)
+	s.joinLocked(c)
+	if doubt != "" {
+		c.doubt = doubt
+	}
+	loads := map[string]seenAt{"": {Load{o.Key, o.Totals}, now.Sub(s.origin), 0}}
+	for i := range reports {
+		r := &reports[i]
+		for _, l := range r.Loads {
+			if l.Key == c.key {
+				loads[r.Node] = seenAt{l, r.At, r.Age}
+			}
+		}
+	}
+	c.measure(now, loads)
+	c.input.Blind = c.doubt != ""
+	c.advice = c.policy.Decide(c.input)
+}
+
+// orderedLocked returns the clusters, those without members first: they are
+// what a limit on all members is for least.
+func (s *Scaler) orderedLocked() []*cluster {
+	list := make([]*cluster, 0, len(s.clusters))
+	for _, c := range s.clusters {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *cluster) int {
+		return cmp.Or(cmp.Compare(min(a.input.Ready, 1), min(b.input.Ready, 1)),
+			cmp.Compare(a.key.Domain, b.key.Domain), cmp.Compare(a.key.SubDomain, b.key.SubDomain))
+	})
+	return list
+}
+
+// rouse orders the first member of a cluster that a request waits for, without
+// waiting for the next tick.
+func (s *Scaler) rouse(key balancer.Key) {
+	now := s.now()
+	seen := s.fleet.Observe(now)
+	if !s.peers.Acts() {
+		s.exchange(now, seen) // the one that acts learns of it
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clusters[key]
+	i := slices.IndexFunc(seen, func(o Observation) bool { return o.Key == key })
+	if c == nil || i < 0 || !s.acting || c.input.Now.IsZero() {
+		return
+	}
+	c.see(seen[i].Members)
+	s.joinLocked(c)
+	c.held = max(c.held, seen[i].Totals.Held)
+	if c.input.Ready+c.booting() > 0 {
+		return
+	}
+	current := 0
+	for _, other := range s.clusters {
+		current += other.input.Ready + other.booting()
+	}
+	a := Advice{Need: 1, Want: c.input.clamp(1), Formula: fmt.Sprintf("%d requests wait and nobody is there = 1", c.held)}
+	if c.settings.Max > 0 && c.past.Manual == nil {
+		c.advice = a
+		room := s.roomLocked(current)
+		s.actLocked(c, now, &room)
+		s.sendLocked()
+	}
+}
+
+// again acts on what was advised before: something stood in its way that is
+// gone.
+func (s *Scaler) again() {
+	now := s.now()
+	seen := s.fleet.Observe(now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.acting {
+		return
+	}
+	current := 0
+	for i := range seen {
+		if c := s.clusters[seen[i].Key]; c != nil {
+			c.see(seen[i].Members)
+			s.joinLocked(c)
+			current += c.input.Ready + c.booting()
+		}
+	}
+	room := s.roomLocked(current)
+	for _, c := range s.orderedLocked() {
+		if !c.input.Now.IsZero() {
+			s.actLocked(c, now, &room)
+		}
+	}
+	s.sendLocked()
+}
+
+// exchange tells the others what this process knows, and learns from them.
+func (s *Scaler) exchange(now time.Time, seen []Observation) []Report {
+	own := Report{At: now.Sub(s.origin), Loads: make([]Load, len(seen))}
+	for i := range seen {
+		own.Loads[i] = Load{seen[i].Key, seen[i].Totals}
+	}
+	s.mu.Lock()
+	own.Serial, own.History = s.serial, s.written
+	s.mu.Unlock()
+	reports := s.peers.Exchange(own)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range reports {
+		if r := &reports[i]; r.Serial > s.serial && len(r.History) > 0 && !s.acting {
+			s.learnLocked(r)
+		}
+	}
+	return reports
+}
+
+// learnLocked takes over the history of the one that acts.
+func (s *Scaler) learnLocked(r *Report) {
+	past, err := parseHistory(r.History)
+	if err != nil {
+		s.log.Warn().Str("peer", r.Node).Err(err).Msg("history of orders from a peer is of no use")
+		return
+	}
+	s.serial, s.written, s.idle = r.Serial, r.History, map[string]*ClusterHistory{}
+	for name, h := range past.Clusters {
+		s.idle[name] = h
+	}
+	for key, c := range s.clusters {
+		c.past = s.idle[key.String()]
+		delete(s.idle, key.String())
+		if c.past == nil {
+			c.past = &ClusterHistory{}
+		}
+	}
+	s.keepLocked(r.History)
+}
+
+// takeOverLocked begins or ends to give orders.
+func (s *Scaler) takeOverLocked(acts bool) {
+	s.acting = acts
+	if !acts {
+		s.log.Info().Msg("another load balancer sizes the clusters")
+		return
+	}
+	s.log.Info().Int("clusters", len(s.clusters)).Msg("this load balancer sizes the clusters")
+	for _, c := range s.clusters {
+		c.listed, c.listAt = false, time.Time{}
+		for _, st := range c.past.Stops { // the drains of the one before may be known to it alone
+			if st.Member != "" {
+				s.fleet.Drain(c.key, st.Member, true) // one that is gone is found out by followStops
+			}
+		}
+	}
+}
+
+// writeLocked notes the history, and the file has it before any order is sent.
+func (s *Scaler) writeLocked() {
+	h := History{Version: historyVersion, Serial: s.serial + 1, Clusters: map[string]*ClusterHistory{}}
+	for name, c := range s.idle {
+		h.Clusters[name] = c
+	}
+	for key, c := range s.clusters {
+		if !c.past.empty() {
+			h.Clusters[key.String()] = c.past
+		}
+	}
+	b, err := json.Marshal(h)
+	if err != nil {
+		panic("BUG: a history that is no JSON: " + err.Error())
+	}
+	s.serial, s.written = h.Serial, b
+	s.keepLocked(b)
+	if s.acting {
+		s.peers.Exchange(Report{At: s.now().Sub(s.origin), Serial: s.serial, History: s.written})
+	}
+}
+
+// keepLocked writes the history into its file.
+func (s *Scaler) keepLocked(b []byte) {
+	why := ""
+	if err := s.store.save(b); err != nil {
+		why = err.Error()
+	}
+	if why != s.unsaved && why != "" {
+		s.log.Error().Str("error", why).Msg("orders under way cannot be written down: after a restart they could be given twice")
+	}
+	s.unsaved = why
+}
+
+func (h *ClusterHistory) empty() bool {
+	return h.Sequence == 0 && h.Held == "" && h.Manual == nil && h.Failures == 0
+}
+
+// callLocked has f call a driver for c once the tick is over.
+func (s *Scaler) callLocked(c *cluster, f func(ctx context.Context)) {
+	c.calls++
+	s.background = append(s.background, func() {
+		defer s.calls.Done()
+		ctx, cancel := context.WithTimeout(s.ctx, callMost)
+		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.Error().Str("domain", c.key.Domain).Str("sub_domain", c.key.SubDomain).Str("panic", fmt.Sprint(p)).
+					Bytes("stack", debug.Stack()).Msg("driver panicked")
+			}
+			s.mu.Lock()
+			c.calls--
+			s.mu.Unlock()
+		}()
+		f(ctx)
+	})
+}
+
+// sendLocked writes the history if it changed and begins the calls.
+func (s *Scaler) sendLocked() {
+	list := s.background
+	if s.background = nil; s.ctx == nil {
+		return
+	}
+	for _, f := range list {
+		s.calls.Add(1)
+		go f()
+	}
+}
