@@ -59,6 +59,7 @@ type Sources struct {
 	Gossip     func() *Gossip // nil where there is no gossip; may be nil itself
 	Rejected   func() []Rejected
 	Tenants    func() Tenants // may be nil
+	Standby    Standby
 	Collectors []prometheus.Collector
 }
 

@@ -30,6 +30,12 @@ func (s *Server) handler() (http.Handler, error) {
 	get("/api/v1/config", s.config)
 	get("/api/v1/tenants", s.tenants)
 	post("/api/v1/reload", s.reload)
+	if s.src.Standby.Health != nil {
+		get("/api/v1/health", s.health)
+		get("/api/v1/peers", s.peers)
+		post("/api/v1/standby/notify", s.notify)
+		post("/api/v1/standby/handover", s.handover)
+	}
 	post("/api/v1/members/{member...}", s.change)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such endpoint; there are /ping /ready /metrics /version and /api/v1/{overview,members,tenants,config,reload}")

@@ -73,22 +73,3 @@ problems are printed here.`,
 	}
 	return c
 }
-
-func healthCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "health",
-		Short:   "Tell whether a running Jetway takes requests",
-		Long:    `Asks /ready of a running Jetway, for scripts and health checks of containers.`,
-		Example: "  jetway health && echo ready",
-		Args:    noCommand,
-	}
-	cl := clientFlags(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if _, err := cl.call(c.Context(), http.MethodGet, "/ready"); err != nil {
-			return fmt.Errorf("not ready: %w", err)
-		}
-		fmt.Fprintln(c.OutOrStdout(), "ready")
-		return nil
-	}
-	return c
-}

@@ -12,7 +12,14 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand(), keygenTicketCommand())
+	return group("keygen", "Make keys", keygenGossipCommand(), keygenTicketCommand(), keygenPeerCommand())
+}
+
+func keygenPeerCommand() *cobra.Command {
+	return keyCommand("peer", "Make a key by which peers know each other", `Makes a random key of 32 bytes in base64, a line of standby.key_file. All load
+balancers of an installation have the same file; whoever has it can be one of
+them. To rotate, add the new key below the old one on all of them and restart
+each, then put the new one first, then remove the old one.`, `  jetway keygen peer --out peer.key`)
 }
 
 func keygenTicketCommand() *cobra.Command {

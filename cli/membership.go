@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ func (lb *loadBalancer) newMembership(cfg *config.Config) error {
 		return err
 	}
 	self := discovery.Identity{Node: lb.node, Installation: cfg.Installation}
+	if cfg.Standby != nil {
+		self.Standby = cmp.Or(cfg.Standby.Advertise, cfg.Standby.Listen)
+	}
 	if lb.gossip, err = discovery.NewGossip(*cfg.Gossip, self, lb.reserved, lb.gossipList(), lb.log); err != nil {
 		return err
 	}

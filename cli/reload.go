@@ -179,6 +179,10 @@ func needRestart(old, next *config.Config) []string {
 	compare("loadbalancer.installation", old.Installation, next.Installation)
 	compare("loadbalancer.state_dir", old.StateDir, next.StateDir)
 	compare("loadbalancer.admin.address", old.Admin.Address, next.Admin.Address)
+	compare("standby", old.Standby == nil, next.Standby == nil)
+	if old.Standby != nil && next.Standby != nil {
+		compare("standby", *old.Standby, *next.Standby)
+	}
 	if old.Gossip == nil || next.Gossip == nil {
 		compare("membership.gossip", old.Gossip == nil, next.Gossip == nil)
 		return keys

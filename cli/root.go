@@ -76,6 +76,7 @@ signal ended the process at once.`
 	root.AddCommand(
 		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(),
 		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
+		peersCommand(), handoverCommand(), notifyCommand(), guardCommand(), keepalivedCommand(),
 		versionCommand())
 	tellUsage(root)
 	return root

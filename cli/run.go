@@ -91,6 +91,7 @@ type loadBalancer struct {
 	admin    *admin.Server
 	reloader *reloader
 	tenants  *tenants
+	peers    *peers // nil: there is no standby section
 	panics   *prometheus.CounterVec
 
 	gossiped atomic.Int64 // unix nanoseconds of the newest list by gossip, 0: none yet
@@ -124,6 +125,11 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err := lb.newMembership(cfg); err != nil {
 		return nil, err
 	}
+	if cfg.Standby != nil {
+		if lb.peers, err = newPeers(cfg, lb, log); err != nil {
+			return nil, err
+		}
+	}
 	if lb.admin, err = admin.New(admin.Config{Address: cfg.Admin.Address, Required: cfg.Admin.Configured}, lb.sources(cfg), log); err != nil {
 		return nil, err
 	}
@@ -141,6 +147,11 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 	if err := lb.admin.Listen(); err != nil {
 		return err
 	}
+	if lb.peers != nil {
+		if err := lb.peers.mesh.Listen(); err != nil {
+			return err
+		}
+	}
 	lb.logStart(cfg)
 	parts := []part{
 		{"admin", stageAdmin, lb.admin.Run},
@@ -154,7 +165,15 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 	if lb.gossip != nil {
 		parts = append(parts, part{"gossip", stageGossip, lb.gossip.Run})
 	}
-	stopping := func() { lb.draining.Store(true) }
+	if lb.peers != nil {
+		parts = append(parts, part{"peers", stageWork, lb.peers.run}, part{"ready connections", stageWork, lb.server.KeepReady})
+	}
+	stopping := func() {
+		lb.draining.Store(true)
+		if lb.peers != nil {
+			lb.peers.resign()
+		}
+	}
 	return runParts(ctx, parts, stopping, func(part string) { lb.panics.WithLabelValues(part).Inc() }, lb.log)
 }
 

@@ -23,6 +23,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Gossip:     lb.gossipView,
 		Rejected:   lb.rejected,
 		Tenants:    lb.tenantView,
+		Standby:    lb.standbySource(),
 		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), lb.panics},
 	}
 }

@@ -1,10 +1,14 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 
 	"jetway/standby"
 )
@@ -136,4 +140,26 @@ func (c *Config) printStandby(p printer) {
 		p.text("interface", s.Interface)
 	}
 	p.plain("virtual_router_id", s.VirtualRouterID)
+}
+
+// Shared returns what must be equal on all peers in a form of which a hash can
+// be made: whose requests go where, under which limits. Names, addresses, files
+// of this host and members are not part of it.
+func (c *Config) Shared() []byte {
+	other := *c
+	other.Name, other.StateDir, other.Standby, other.Gossip = "", "", nil, nil
+	other.Admin = Admin{}
+	other.Proxy.Listeners = nil
+	p := printer{&yaml.Node{Kind: yaml.MappingNode}, c.masked}
+	other.printLoadbalancer(p.section("loadbalancer"))
+	other.printTenants(p.section("tenants"))
+	other.printServices(p.section("services"))
+	text, err := yaml.Marshal(p.node)
+	if err != nil {
+		panic("BUG: a tree of plain nodes cannot be printed: " + err.Error())
+	}
+	if abs, err := filepath.Abs(c.File); err == nil { // the same files may lie elsewhere
+		text = bytes.ReplaceAll(text, []byte(filepath.Dir(abs)+"/"), nil)
+	}
+	return text
 }

@@ -89,7 +89,7 @@ func (x *exchange) streamAnswer() fault {
 	x.respBody.start(&x.mc.in, f, x.resp.length)
 	x.mc.in.floor = 0 // the head is copied before anything is read over it
 	limit := x.set.Limits.RequestsPerConnection
-	x.close = x.conn.draining() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
+	x.close = x.conn.leaving() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||
 		x.req.http10 && (f == framingChunked || f == framingEOF)
 	x.status = x.resp.status
 	x.began, x.outcome.Phase = true, PhaseAnswer
@@ -201,7 +201,7 @@ func (x *exchange) refuse(f fault) (keep bool) {
 		// what is there of a body is not looked at
 	}
 	limit := x.set.Limits.RequestsPerConnection
-	keep = !f.closes() && (limit == 0 || x.conn.served+1 < limit) && x.reqBody.done && x.pumped == nil && x.req.keepAlive() && !x.conn.draining()
+	keep = !f.closes() && (limit == 0 || x.conn.served+1 < limit) && x.reqBody.done && x.pumped == nil && x.req.keepAlive() && !x.conn.leaving()
 	if !keep {
 		x.conn.linger = true
 	}

@@ -52,6 +52,7 @@ type clientConn struct {
 	judged     *settings // what fieldRules were made from
 	fieldRules fieldRules
 	idle       atomic.Bool   // waits for a request
+	used       atomic.Bool   // had one
 	parking    bool          // serve ends because it is idle, not over
 	idleTill   time.Time     // when the idle connection ends
 	served     int           // requests so far
@@ -101,7 +102,9 @@ func (c *clientConn) serve() {
 }
 
 // draining reports whether the connection ends after the request at hand.
-func (c *clientConn) draining() bool { return c.server.draining.Load() || c.listener.gone.Load() }
+func (c *clientConn) draining() bool {
+	return c.server.draining.Load() || c.listener.gone.Load() || c.served > 0 && c.server.yield.Load() == yieldIdle
+}
 
 // returnHead gives the read buffer back; nothing may be unread in it.
 func (c *clientConn) returnHead() {
@@ -235,8 +238,10 @@ func (c *clientConn) next() bool {
 	x.conclude()
 	x.end()
 	s.exchanges.Put(x)
-	c.served++
-	if keep && c.draining() {
+	if c.served++; c.served == 1 {
+		c.used.Store(true)
+	}
+	if keep && c.leaving() {
 		c.linger = true
 		return false
 	}

@@ -41,6 +41,7 @@ type Server struct {
 	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
 	clients   sync.WaitGroup // goroutines of client connections
 	draining  atomic.Bool
+	yield     atomic.Int32 // yieldNot, yieldAsk or yieldIdle
 	conns     connSet
 
 	mu        sync.Mutex // serialises Listen, Prepare and Run's start; guards all below
