@@ -27,7 +27,7 @@ not answer in time.
 
 With --require-warm it must also know what its peers know, as a planned
 hand-over wants it.`,
-		Example: `  jetway health && echo fit
+		Example: `  jetway health && echo ready
   jetway health --require-warm -o json`,
 		Args: noCommand,
 	}
@@ -43,7 +43,7 @@ hand-over wants it.`,
 		defer cancel()
 		h, err := cl.health(ctx)
 		if err != nil {
-			return fmt.Errorf("not fit: %w", err)
+			return fmt.Errorf("not ready: %w", err)
 		}
 		if requireWarm && h.OK && !h.Warm {
 			h.OK, h.Reason = false, "cold: "+h.Cold
@@ -56,7 +56,7 @@ hand-over wants it.`,
 			}
 		}
 		if !h.OK {
-			return fmt.Errorf("not fit: %s", h.Reason)
+			return fmt.Errorf("not ready: %s", h.Reason)
 		}
 		if output != outputJSON {
 			fmt.Fprintln(c.OutOrStdout(), describeHealth(&h))
@@ -67,7 +67,7 @@ hand-over wants it.`,
 }
 
 func describeHealth(h *admin.Health) string {
-	text := "fit"
+	text := "ready"
 	if !h.Standby {
 		return text
 	}

@@ -66,10 +66,14 @@ func (s *memberSync) settle(ours map[string]order) {
 		}
 		return true
 	})
+	keys := map[string]bool{} // each once: settling it makes what was read stale
 	for _, all := range []map[string]order{ours, agreed, s.equal} {
 		for key := range all {
-			s.settleOne(key, ours[key], agreed[key])
+			keys[key] = true
 		}
+	}
+	for key := range keys {
+		s.settleOne(key, ours[key], agreed[key])
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // sources is what the admin API sees of the load balancer.
 func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
-	return admin.Sources{
+	s := admin.Sources{
 		Router:     lb.router,
 		Name:       cfg.Name,
 		Started:    lb.started,
@@ -26,6 +26,10 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Standby:    lb.standbySource(),
 		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), lb.panics},
 	}
+	if lb.peers != nil {
+		s.Collectors = append(s.Collectors, newPeerMetrics(lb.peers.mesh))
+	}
+	return s
 }
 
 func (lb *loadBalancer) configView() admin.ConfigView {

@@ -145,6 +145,7 @@ func (m *Mesh) register(c *conn, theirs *hello, address string) (*peer, error) {
 			return nil, fmt.Errorf("more than %d peers", peersMax)
 		case p == nil:
 			p = &peer{node: theirs.node}
+			m.forgetLocked(theirs.name) // it restarted under a fresh node id
 			m.peers[theirs.node] = p
 		case p.conn != nil:
 			old := p.conn
@@ -172,6 +173,15 @@ func (m *Mesh) register(c *conn, theirs *hello, address string) (*peer, error) {
 	}
 }
 
+// forgetLocked drops peers of a name that are gone.
+func (m *Mesh) forgetLocked(name string) {
+	for node, p := range m.peers {
+		if p.name == name && p.conn == nil {
+			delete(m.peers, node)
+		}
+	}
+}
+
 // prefer says whether a new connection may replace an old one that seems
 // to live.
 func (m *Mesh) prefer(old, c *conn, p *peer, theirs *hello) error {
@@ -194,10 +204,12 @@ func (m *Mesh) lost(p *peer, c *conn, who *hello, err error) {
 	close(c.done)
 	now := time.Now()
 	m.mu.Lock()
+	v := c.link.view(now)
+	p.counts.add(&v.Counts)
 	current := p.conn == c
 	if current {
 		p.conn, p.changed, p.good = nil, now, time.Time{}
-		p.last = c.link.view(now)
+		p.last = v
 		p.lost = fmt.Sprint(err)
 	}
 	m.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 func (l *link) receive(now time.Time, t frameType, body []byte) error {
 	l.mu.Lock()
 	l.heard = now
-	l.count.framesIn++
-	l.count.bytesIn += uint64(len(body)) + frameHead
+	l.count.FramesIn++
+	l.count.BytesIn += uint64(len(body)) + frameHead
 	l.mu.Unlock()
 	r := &reader{b: body}
 	var err error
@@ -221,8 +221,8 @@ func (l *link) learnChunk(r *reader) error {
 func (l *link) learnedLocked(records, changed int) {
 	l.learnedFrames++
 	l.ackDue = true
-	l.count.recordsIn += uint64(records)
-	l.count.changed += uint64(changed)
+	l.count.RecordsIn += uint64(records)
+	l.count.Changed += uint64(changed)
 }
 
 func (k *kindLink) ackLocked(shard int) {
@@ -266,7 +266,7 @@ func (l *link) advance(k *kindLink, shard int, from, upTo uint64) {
 	defer l.mu.Unlock()
 	s := &k.learned[shard]
 	if s.applied != from {
-		l.count.gaps++
+		l.count.Gaps++
 		s.whole = false
 		k.resync(shard)
 	}
@@ -315,7 +315,7 @@ func (l *link) compare(r *reader, now time.Time) error {
 		s.rest = min(repairMost, max(repairRest, 2*s.rest))
 		s.repair = now.Add(s.rest)
 		s.diff = 0 // the look after a repair is a first one
-		l.count.repairsAsked++
+		l.count.Repairs++
 		k.resync(i)
 	}
 	return nil

@@ -54,14 +54,21 @@ type link struct {
 	theirs  Status
 	heard   time.Time // the last frame
 	stopped *bye      // the peer's reason to end
-	count   linkCount
+	count   Counts
 }
 
-// linkCount is what a link has done, for metrics.
-type linkCount struct {
-	framesIn, framesOut, bytesIn, bytesOut      uint64
-	recordsIn, recordsOut, changed              uint64
-	walksBegun, repairsAsked, gaps, ringsMissed uint64
+// Counts are what was exchanged with a peer, over all of its connections.
+type Counts struct {
+	FramesIn, FramesOut, BytesIn, BytesOut uint64
+	RecordsIn, RecordsOut, Changed         uint64
+	Walks, Repairs, Gaps, Behind           uint64
+}
+
+func (c *Counts) add(o *Counts) {
+	c.FramesIn, c.FramesOut = c.FramesIn+o.FramesIn, c.FramesOut+o.FramesOut
+	c.BytesIn, c.BytesOut = c.BytesIn+o.BytesIn, c.BytesOut+o.BytesOut
+	c.RecordsIn, c.RecordsOut, c.Changed = c.RecordsIn+o.RecordsIn, c.RecordsOut+o.RecordsOut, c.Changed+o.Changed
+	c.Walks, c.Repairs, c.Gaps, c.Behind = c.Walks+o.Walks, c.Repairs+o.Repairs, c.Gaps+o.Gaps, c.Behind+o.Behind
 }
 
 // kindLink is one kind of state on a link. The fields are guarded by link.mu.
@@ -185,13 +192,13 @@ type linkView struct {
 	Missing   int // shards not copied yet
 	Walking   int // shards that the peer is being taught whole
 	Divergent int // shards that differed at the last look
-	count     linkCount
+	Counts    Counts
 }
 
 func (l *link) view(now time.Time) linkView {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := linkView{Status: l.theirs, Lag: l.lagLocked(now), Heard: l.heard, Missing: l.missingLocked(), count: l.count}
+	v := linkView{Status: l.theirs, Lag: l.lagLocked(now), Heard: l.heard, Missing: l.missingLocked(), Counts: l.count}
 	for _, k := range l.kinds {
 		v.Walking += k.walking
 		v.Divergent += k.differ

@@ -78,6 +78,7 @@ type peer struct {
 	good       time.Time // since when we learn from it without lag, zero: we do not
 	last       linkView  // of the link before
 	lost       string    // why that ended
+	counts     Counts    // of all links before
 }
 
 // dial is an address at which a peer may be.

@@ -19,8 +19,8 @@ func (l *link) next(now time.Time) []byte {
 	if len(w.b) == 0 {
 		return nil
 	}
-	l.count.framesOut++
-	l.count.bytesOut += uint64(len(w.b))
+	l.count.FramesOut++
+	l.count.BytesOut += uint64(len(w.b))
 	return w.b
 }
 
@@ -213,7 +213,7 @@ func (l *link) changes(w *writer, now time.Time) bool {
 		w.b = b.buf
 		if len(w.b) > head {
 			w.end(at)
-			l.count.recordsOut += uint64(b.count)
+			l.count.RecordsOut += uint64(b.count)
 			if !full {
 				l.pass++
 			}
@@ -232,7 +232,7 @@ func (l *link) section(k *kindLink, shard int, b *Batch) (full bool) {
 	upTo, ok := k.Changes(shard, s.sent, b)
 	if !ok {
 		b.buf, b.count = b.buf[:at], before
-		l.count.ringsMissed++
+		l.count.Behind++
 		k.rewalk(shard)
 		return false
 	}
@@ -282,7 +282,7 @@ func (l *link) piece(w *writer) bool {
 		s := &k.taught[k.walk]
 		if !s.begun {
 			s.begun = true
-			l.count.walksBegun++
+			l.count.Walks++
 		}
 		at := w.begin(frameChunk)
 		w.u8(uint8(k.ID))
@@ -302,7 +302,7 @@ func (l *link) piece(w *writer) bool {
 		binary.LittleEndian.PutUint16(w.b[flags+1:], uint16(b.count))
 		w.end(at)
 		l.tokens -= int64(len(w.b) - at)
-		l.count.recordsOut += uint64(b.count)
+		l.count.RecordsOut += uint64(b.count)
 		return true
 	}
 	return false

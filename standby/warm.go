@@ -126,6 +126,7 @@ type PeerView struct {
 	Missing     int     `json:"missing_shards"`       // we have not copied yet
 	Walking     int     `json:"walking_shards"`       // it is being taught whole
 	ClockAhead  float64 `json:"clock_offset_seconds"` // of its clock, with what the way takes
+	Counts      Counts  `json:"-"`
 }
 
 // Peers returns all peers known, by name.
@@ -147,6 +148,10 @@ func (m *Mesh) Peers() []PeerView {
 			Active: s.Active, Told: s.Told, Warm: s.Warm, Handing: s.Handing, Acting: acting == p.node, Priority: int(s.Priority),
 			InFlight: s.InFlight, Config: fmt.Sprintf("%x", s.Config[:8]), ConfigEpoch: s.ConfigEpoch, SameConfig: s.Config == own.Config,
 			Divergence: v.Divergent, Missing: v.Missing, Walking: v.Walking, Lag: v.Lag.Seconds(), LagFrom: float64(s.LagMillis) / 1000}
+		e.Counts = p.counts
+		if p.conn != nil {
+			e.Counts.add(&v.Counts)
+		}
 		if s.Clock != 0 {
 			e.ClockAhead = s.Clock.Time().Sub(v.Heard).Seconds()
 		}
@@ -211,3 +216,15 @@ func (m *Mesh) Live(node string) bool {
 	p := m.peers[node]
 	return node == m.own.node || p != nil && p.conn != nil
 }
+
+// Refused returns how many connections were refused, by reason.
+func (m *Mesh) Refused() map[string]uint64 {
+	counts := map[string]uint64{}
+	for i, name := range []string{"stranger", "installation", "version", "many", "frame"} {
+		counts[name] = m.refused[i].Load()
+	}
+	return counts
+}
+
+// ClockAhead returns how many stamps were far ahead of our time.
+func (m *Mesh) ClockAhead() uint64 { return m.opts.Clock.Ahead() }
