@@ -22,11 +22,7 @@ func (t *Table) Admit(d *Decision, now int64) tenant.Verdict {
 	if d.Tenant.Outcome != tenant.Known {
 		return tenant.Admitted
 	}
-	limits := c.Config.TenantLimits
-	limits.Body = c.Config.BodyLimit
-	if t.tenants.HasPlans() {
-		limits = t.tenants.Limits(&d.Tenant, limits)
-	}
+	limits := t.limits(d)
 	d.BodyLimit = limits.Body
 	var v tenant.Verdict
 	v, d.Allowance = t.admission.Enter(&d.ticket, c.Config.Service, d.Tenant.ID, &limits, c.Config.DryRun, now)
@@ -40,6 +36,16 @@ func (t *Table) Admit(d *Decision, now int64) tenant.Verdict {
 		c.State.Limited[v].Add(1)
 	}
 	return v
+}
+
+// limits are what the tenant may take, by its cluster and its plan.
+func (t *Table) limits(d *Decision) tenant.Limits {
+	limits := d.Cluster.Config.TenantLimits
+	limits.Body = d.Cluster.Config.BodyLimit
+	if t.tenants.HasPlans() {
+		limits = t.tenants.Limits(&d.Tenant, limits)
+	}
+	return limits
 }
 
 // Release counts out what Admit counted in.

@@ -41,14 +41,18 @@ func (v *View) pickHash(now int64, hash uint64, tried []*Upstream) int {
 			at, most = i, score
 			continue
 		}
-		// Weighted: -w / ln(score), of which the largest wins in proportion
-		// to the weights (Schindelhauer and Schomaker 2005).
-		uniform := (float64(score>>11) + 0.5) / (1 << 53)
-		if w := -float64(s.endpoint.Upstream.Weight()) / math.Log(uniform); w > best {
+		if w := weighed(score, s.endpoint.Upstream.Weight()); w > best {
 			at, best = i, w
 		}
 	}
 	return at
+}
+
+// weighed is -w / ln(score), of which the largest wins in proportion to the
+// weights (Schindelhauer and Schomaker 2005).
+func weighed(score uint64, weight int) float64 {
+	uniform := (float64(score>>11) + 0.5) / (1 << 53)
+	return -float64(weight) / math.Log(uniform)
 }
 
 // within reports whether the member with index i is fit and below its bound. A

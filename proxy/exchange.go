@@ -103,23 +103,8 @@ func (x *exchange) end() {
 // serve is the life of a request, in order. f is what reading the head ended
 // with. It reports whether the client's connection may carry another request.
 func (x *exchange) serve(head []byte, f fault) (keep bool) {
-	if f == noFault {
-		x.req.secure = x.conn.tls
-		f = x.req.parse(head, x.set.Limits.HeaderFields, x.conn.rules(x.set))
-	}
-	x.newID()
-	x.outcome.BytesIn = int64(len(head))
+	table, f := x.resolve(head, f)
 	if f != noFault {
-		return x.refuse(f)
-	}
-	x.outcome.Phase = PhaseDecide
-	x.startBody()
-	table := x.server.router.Table() // the one load of this request
-	x.outcome.Generation = table.Generation()
-	if tenant.PathAmbiguous(x.req.path) != "" {
-		return x.refuse(badPath)
-	}
-	if f := x.decide(table); f != noFault {
 		return x.refuse(f)
 	}
 	if table.Admit(&x.decision, x.route.Now) != tenant.Admitted {
@@ -160,4 +145,26 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		return false
 	}
 	return x.finish()
+}
+
+// resolve parses the head and decides where the request goes, by the one table
+// that it keeps to its end.
+func (x *exchange) resolve(head []byte, f fault) (*balancer.Table, fault) {
+	if f == noFault {
+		x.req.secure = x.conn.tls
+		f = x.req.parse(head, x.set.Limits.HeaderFields, x.conn.rules(x.set))
+	}
+	x.newID()
+	x.outcome.BytesIn = int64(len(head))
+	if f != noFault {
+		return nil, f
+	}
+	x.outcome.Phase = PhaseDecide
+	x.startBody()
+	table := x.server.router.Table() // the one load of this request
+	x.outcome.Generation = table.Generation()
+	if tenant.PathAmbiguous(x.req.path) != "" {
+		return table, badPath
+	}
+	return table, x.decide(table)
 }

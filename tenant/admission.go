@@ -100,6 +100,15 @@ func (a *Admission) Enter(t *Ticket, service string, id ID, l *Limits, dryRun bo
 	return verdict, left
 }
 
+// Peek tells what Enter would say, and counts nothing.
+func (a *Admission) Peek(service string, id ID, l *Limits, now int64) (Verdict, Allowance) {
+	sh := a.shard(id)
+	sh.mu.Lock()
+	st := sh.states[ticketKey{service, id}] // a copy
+	sh.mu.Unlock()
+	return st.judge(l, now)
+}
+
 // judge decides on one request; one that is admitted takes its token.
 func (st *admissionState) judge(l *Limits, now int64) (Verdict, Allowance) {
 	if l.InFlight > 0 && st.inFlight >= l.InFlight {

@@ -169,9 +169,22 @@ func (c *Cache) postpone(name string, now int64) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if l := sh.known.get(&k); l != nil {
-		l.until.Store(now + spread(retryAfter))
-		l.clear(asking)
+		l.keep(now)
 	}
+}
+
+// keep uses an answer for a while longer, because there is no newer one.
+func (l *line) keep(now int64) {
+	l.until.Store(now + spread(retryAfter))
+	l.clear(asking)
+	l.mark(kept)
+}
+
+// life is how long an answer for a name is fresh: the TTL less up to a tenth of
+// it, always the same for one name, so that its age can be told from its end.
+func (c *Cache) life(k *key) int64 {
+	ttl := int64(c.cfg.TTL)
+	return ttl - ttl/10*int64(k.hash>>56)/256
 }
 
 // spread varies a time by a tenth, so that what came together does not come
@@ -383,14 +396,13 @@ func (c *Cache) enter(name string, e Entry, err error, gone bool) (Facts, Outcom
 	switch {
 	case err == nil:
 		facts := Facts{ID: e.ID, Plan: c.numbers.Number(e.Plan), Inactive: e.Inactive}
-		if sh.known.put(&k, facts, now+spread(c.cfg.TTL), used) {
+		if sh.known.put(&k, facts, now+c.life(&k), used) {
 			c.stats.evicted.Add(1)
 		}
 		sh.unknown.remove(&k)
 		return facts, outcomeOf(facts)
 	case known != nil && !(errors.Is(err, ErrNotFound) && gone) && !errors.Is(err, ErrRemoved):
-		known.until.Store(now + spread(retryAfter))
-		known.clear(asking)
+		known.keep(now)
 		facts := known.facts()
 		return facts, outcomeOf(facts)
 	case errors.Is(err, ErrNotFound):

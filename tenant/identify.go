@@ -26,6 +26,21 @@ type Rule struct {
 	Query string
 }
 
+// String returns the kind and the value, such as "path **/t/{tenant}/".
+func (r Rule) String() string {
+	switch {
+	case r.Path != "":
+		return "path " + r.Path
+	case r.Host != "":
+		return "host " + r.Host
+	case r.Header != "":
+		return "header " + r.Header
+	case r.Cookie != "":
+		return "cookie " + r.Cookie
+	}
+	return "query " + r.Query
+}
+
 // Request is what of a request may name its tenant.
 type Request struct {
 	Host    []byte // lower case, without port
@@ -59,6 +74,7 @@ type rule struct {
 	anywhere bool     // path: "**"
 	literals [][]byte // path segments in front of {tenant}, decoded
 	needle   []byte   // the same as they stand in most paths: "/", "/t/", "/a/b/"
+	text     string   // as it was configured, with its kind
 }
 
 // isPath reports whether the rule looks at the path.
@@ -75,6 +91,7 @@ func NewIdentifier(rules []Rule) (*Identifier, error) {
 		if err != nil {
 			return nil, err
 		}
+		compiled.text = c.String()
 		if compiled.query != nil {
 			last = append(last, compiled)
 			continue
@@ -93,7 +110,7 @@ func compileRule(c Rule) (rule, error) {
 		}
 	}
 	if set != 1 {
-		return rule{}, fmt.Errorf("cannot use identify rule %+v: expected exactly one of path, host, header, cookie and query", c)
+		return rule{}, fmt.Errorf("cannot use identify rule %+v: expected exactly one of path, host, header, cookie and query", struct{ Path, Host, Header, Cookie, Query string }(c))
 	}
 	switch {
 	case c.Query != "":
@@ -162,13 +179,23 @@ func compilePath(path string) (rule, error) {
 // Find looks for a tenant's name and leaves it in f: lower-cased and decoded,
 // or empty where it breaks the grammar. It reports whether any rule found one.
 func (id *Identifier) Find(f *Found, req *Request) bool {
-	f.n = 0
+	f.n, f.rule = 0, 0
 	for i := range id.rules {
 		if id.rules[i].find(f, req) {
+			f.rule = uint8(i + 1)
 			return true
 		}
 	}
 	return false
+}
+
+// How returns the rule that found the name in f, which Find or Resolve with
+// this Identifier filled; "" where none did.
+func (id *Identifier) How(f *Found) string {
+	if f.rule == 0 || int(f.rule) > len(id.rules) {
+		return ""
+	}
+	return id.rules[f.rule-1].text
 }
 
 // find reports whether the rule finds a name and leaves it in f.

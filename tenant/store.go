@@ -69,7 +69,7 @@ func (s *store) put(k *key, f Facts, until int64, state lineState) (evicted bool
 	if l := s.get(k); l != nil {
 		if l.facts() == f { // the usual answer: nothing that a reader could mix up
 			l.until.Store(until)
-			l.clear(asking | failing)
+			l.clear(asking | failing | kept)
 			l.mark(state)
 			return false
 		}

@@ -30,6 +30,7 @@ const (
 	asking                         // a refresh is under way
 	failing                        // negative: could not be asked, as opposed to not there
 	inactive                       // Facts.Inactive
+	kept                           // the answer is an older one: the newest question had none
 )
 
 const (

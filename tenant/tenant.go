@@ -51,6 +51,7 @@ type Found struct {
 	Outcome Outcome
 	Facts   // valid where Outcome is Known or Inactive
 	n       uint8
+	rule    uint8 // that found the name, from 1; 0: none did
 	name    [MaxName]byte
 }
 

@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"jetway/balancer"
+	"jetway/tenant"
+)
+
+// Question is a request that is to be explained instead of served.
+type Question struct {
+	Method   string
+	Target   string      // as in the first line: path and query
+	Fields   [][2]string // names and values, Host among them
+	Listener string      // where it comes in; empty: the first one with TLS as said
+	TLS      bool
+	Client   netip.Addr // whom it comes from, as the connection says
+}
+
+// Explanation is what would become of a request, decided by the code that
+// serves requests. Nothing of it was sent or counted.
+type Explanation struct {
+	Listener   string
+	PublicPort uint16
+	TLS        bool
+	Client     netip.Addr // as trusted proxies say, else as the connection does
+	Trusted    bool       // the connection comes from a trusted proxy
+	Host       string     // as it is routed by
+	Now        time.Time
+
+	// Of a request that is not forwarded: what its client gets. Status is 0 of
+	// one that is.
+	Status int
+	Reason string
+	Text   string
+
+	Decision  *balancer.Decision // how far routing came
+	Knowledge tenant.Knowledge   // of the directory, about its tenant
+	Limits    tenant.Limits      // of its tenant there
+	Limited   tenant.Verdict     // would be, if it came now
+	Allowance tenant.Allowance
+
+	Candidates []balancer.Candidate // all members of the cluster; nil: no cluster was found
+	Foresight  balancer.Foresight
+	Head       []byte // that the member would get
+}
+
+// Explain answers a Question. It may ask the tenant directory, as the request
+// would.
+func (s *Server) Explain(q Question) (*Explanation, error) {
+	l, err := s.listenerFor(q)
+	if err != nil {
+		return nil, err
+	}
+	head, err := q.head()
+	if err != nil {
+		return nil, err
+	}
+	x, st := s.detached(l, q), l.state.Load()
+	_, _, f := scanHead(head, 0)
+	if f == noFault && len(head) > x.set.Limits.HeaderBytes {
+		f = headTooLarge
+	}
+	table, f := x.resolve(head, f)
+	e := &Explanation{Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: q.Client, Trusted: x.conn.rules(x.set).trusted,
+		Host: string(x.req.host), Now: x.now, Decision: &x.decision}
+	if table == nil || x.decision.Host == nil {
+		e.refused(f)
+		return e, nil
+	}
+	e.Client = x.route.Client
+	e.Knowledge = table.Tenants().Know(&x.decision.Tenant, time.Now().UnixNano())
+	if x.decision.Cluster != nil {
+		e.Candidates = x.decision.Survey(x.now.UnixNano())
+		e.Limits, e.Limited, e.Allowance = table.Peek(&x.decision, x.now.UnixNano())
+	}
+	if f == noFault && e.Limited != tenant.Admitted && !x.decision.Cluster.Config.DryRun {
+		f = limited
+	}
+	if f == noFault {
+		f = x.foresee(e, table)
+	}
+	e.refused(f)
+	return e, nil
+}
+
+// foresee goes on where serve would choose a member.
+func (x *exchange) foresee(e *Explanation, table *balancer.Table) fault {
+	x.buildRequest()
+	e.Head = x.up
+	if e.Foresight = x.decision.Foresee(x.now.UnixNano()); e.Foresight.Choice == nil {
+		return noMember
+	}
+	return noFault
+}
+
+func (e *Explanation) refused(f fault) {
+	if f != noFault {
+		e.Status, e.Reason, e.Text = f.status(), f.code(), f.text()
+	}
+}
+
+// detached is an exchange of a connection that is none.
+func (s *Server) detached(l *listener, q Question) *exchange {
+	set := s.settings.Load()
+	c := &clientConn{server: s, listener: l, tls: l.state.Load().tls != nil, addr: q.Client.Unmap(), ip: q.Client.Unmap().String()}
+	for _, fl := range q.Fields {
+		if strings.EqualFold(fl[0], "host") {
+			host, _, _ := strings.Cut(fl[1], ":")
+			c.sni = strings.ToLower(host) // what clients do
+		}
+	}
+	x := &exchange{}
+	x.begin(c, set)
+	return x
+}
+
+// head is the request as a client would send it.
+func (q *Question) head() ([]byte, error) {
+	b := fmt.Appendf(nil, "%s %s HTTP/1.1\r\n", q.Method, q.Target)
+	for _, f := range q.Fields {
+		b = fmt.Appendf(b, "%s: %s\r\n", f[0], f[1])
+	}
+	if strings.Count(string(b), "\n") != len(q.Fields)+1 {
+		return nil, errors.New("cannot explain a request with line breaks in it")
+	}
+	return append(b, "\r\n"...), nil
+}
+
+// listenerFor returns where the request comes in.
+func (s *Server) listenerFor(q Question) (*listener, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for _, l := range s.listeners {
+		st := l.state.Load()
+		if q.Listener == st.Name || q.Listener == "" && (st.tls != nil) == q.TLS {
+			return l, nil
+		}
+		names = append(names, st.Name)
+	}
+	if q.Listener != "" {
+		return nil, fmt.Errorf("cannot find listener %q; there are %s", q.Listener, strings.Join(names, ", "))
+	}
+	return nil, fmt.Errorf("cannot find a listener with TLS %v; say which one is meant: %s", q.TLS, strings.Join(names, ", "))
+}
