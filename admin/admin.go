@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -60,6 +61,8 @@ type Sources struct {
 	Rejected   func() []Rejected
 	Tenants    func() Tenants // may be nil
 	Standby    Standby
+	Explain    func(Question) (Explanation, error)
+	Known      func(io.Writer) error // all tenants that are known, as a tenants file; may be nil
 	Collectors []prometheus.Collector
 }
 

@@ -64,13 +64,13 @@ type ExplainedHost struct {
 // ExplainedTenant is whose request it is.
 type ExplainedTenant struct {
 	Name    string `json:"name,omitempty"`
-	Outcome string `json:"outcome"`            // none, super, known, unknown, inactive, failed
-	Rule    string `json:"rule,omitempty"`     // of tenants.identify that found the name
-	ID      int64  `json:"id,omitempty"`       //
-	From    string `json:"from,omitempty"`     // the directory
-	Age     string `json:"age,omitempty"`      // of its answer
-	Kept    bool   `json:"kept,omitempty"`     // the last good answer: the directory could not confirm it
-	Refresh bool   `json:"refresh,omitempty"`  // it is old enough to be asked for again
+	Outcome string `json:"outcome"`             // none, super, known, unknown, inactive, failed
+	Rule    string `json:"rule,omitempty"`      // of tenants.identify that found the name
+	ID      int64  `json:"id,omitempty"`        //
+	From    string `json:"from,omitempty"`      // the directory
+	Age     string `json:"age,omitempty"`       // of its answer
+	Kept    bool   `json:"kept,omitempty"`      // the last good answer: the directory could not confirm it
+	Refresh bool   `json:"refresh,omitempty"`   // it is old enough to be asked for again
 	AskedBy bool   `json:"asked_now,omitempty"` // for this explanation
 }
 

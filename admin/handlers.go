@@ -29,6 +29,8 @@ func (s *Server) handler() (http.Handler, error) {
 	get("/api/v1/members", s.members)
 	get("/api/v1/config", s.config)
 	get("/api/v1/tenants", s.tenants)
+	get("/api/v1/tenants/known", s.known)
+	post("/api/v1/explain", s.explain)
 	post("/api/v1/reload", s.reload)
 	if s.src.Standby.Health != nil {
 		get("/api/v1/health", s.health)

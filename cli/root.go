@@ -77,6 +77,7 @@ signal ended the process at once.`
 		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(),
 		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
 		peersCommand(), handoverCommand(), notifyCommand(), guardCommand(), keepalivedCommand(),
+		explainCommand(),
 		versionCommand())
 	tellUsage(root)
 	return root

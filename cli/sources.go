@@ -24,6 +24,8 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Rejected:   lb.rejected,
 		Tenants:    lb.tenantView,
 		Standby:    lb.standbySource(),
+		Explain:    lb.explain,
+		Known:      lb.tenants.writeKnown,
 		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), lb.panics},
 	}
 	if lb.peers != nil {

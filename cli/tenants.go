@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
 	"sync"
 	"time"
@@ -94,6 +95,15 @@ func (u *inUse) directory() tenant.Directory {
 		return u.cache
 	}
 	return nil
+}
+
+// writeKnown writes all tenants that are known as a tenants file.
+func (t *tenants) writeKnown(w io.Writer) error {
+	d, ok := t.current().directory().(tenant.Knows)
+	if !ok {
+		return nil
+	}
+	return tenant.WriteCSV(w, d, &t.numbers)
 }
 
 func (u *inUse) close() {

@@ -16,7 +16,8 @@ type Question struct {
 	Method   string
 	Target   string      // as in the first line: path and query
 	Fields   [][2]string // names and values, Host among them
-	Listener string      // where it comes in; empty: the first one with TLS as said
+	Listener string      // where it comes in; empty: the one for Port and TLS, else the first for TLS
+	Port     uint16      // public one
 	TLS      bool
 	Client   netip.Addr // whom it comes from, as the connection says
 }
@@ -136,12 +137,19 @@ func (s *Server) listenerFor(q Question) (*listener, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
+	var found *listener
 	for _, l := range s.listeners {
 		st := l.state.Load()
-		if q.Listener == st.Name || q.Listener == "" && (st.tls != nil) == q.TLS {
-			return l, nil
-		}
 		names = append(names, st.Name)
+		switch fits := q.Listener == "" && (st.tls != nil) == q.TLS; {
+		case q.Listener != "" && q.Listener == st.Name, fits && st.PublicPort == q.Port:
+			return l, nil
+		case fits && found == nil:
+			found = l
+		}
+	}
+	if found != nil {
+		return found, nil
 	}
 	if q.Listener != "" {
 		return nil, fmt.Errorf("cannot find listener %q; there are %s", q.Listener, strings.Join(names, ", "))

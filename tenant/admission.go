@@ -118,7 +118,7 @@ func (st *admissionState) judge(l *Limits, now int64) (Verdict, Allowance) {
 		return Admitted, Allowance{}
 	}
 	step := int64(float64(time.Second) / l.Rate)
-	burst := l.burst()
+	burst := l.Depth()
 	depth := int64(burst) * step
 	next := max(st.due, now) + step
 	if over := next - now - depth; over > 0 {
@@ -128,8 +128,9 @@ func (st *admissionState) judge(l *Limits, now int64) (Verdict, Allowance) {
 	return Admitted, Allowance{}
 }
 
-// burst returns the depth of the bucket: at least one request fits.
-func (l *Limits) burst() int {
+// Depth returns how many requests come at once after a pause: the burst that
+// counts, at least one.
+func (l *Limits) Depth() int {
 	if l.Burst > 0 {
 		return l.Burst
 	}

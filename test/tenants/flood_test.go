@@ -52,7 +52,7 @@ func (f *flood) learn(t *testing.T) {
 		wg.Go(func() {
 			for n := int(next.Add(1)); n <= f.known; n = int(next.Add(1)) {
 				for tries := 0; f.ask("app.test", fmt.Sprintf("/t/t%d/", n)) != "jet"; tries++ {
-					if tries == 100 {
+					if tries == 1000 {
 						left.Add(1)
 						break
 					}
@@ -123,7 +123,7 @@ func TestFlood(t *testing.T) {
 		names, known = 5_000, 500
 	}
 	if harness.Long() {
-		names, known, rate = 1_000_000, 100_000, 5_000
+		names, known, rate = 1_000_000, 100_000, 1_000
 	}
 	svc, url := startService(t)
 	s := startSite(t, source{hosts: `, "*.apps.test"`, conf: fmt.Sprintf("http: {url: '%s', token: let-me-in}, rate: %d, ttl: 1h", url, rate)},
