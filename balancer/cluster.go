@@ -28,7 +28,8 @@ type ClusterState struct {
 	Limited, WouldLimit [LimitedBody + 1]atomic.Uint64
 	turn                atomic.Uint64 // round robin
 	tokens              atomic.Int64  // retry budget in thousandths of a request
-	Signals             Signals       // of an elastic cluster
+	broken              brokenSessions
+	Signals             Signals // of an elastic cluster
 
 	maglev   []uint16 // policy hash: the newest table, guarded by Router.mu like maglevOf
 	maglevOf uint64   // hash of the members that it is for
@@ -105,6 +106,7 @@ type View struct {
 	drawing   *drawing      // nil: all weights are equal
 	maglev    []uint16      // hash, in large clusters
 	source    func() uint64 // of random numbers, nil: the runtime's
+	bound     bindings
 }
 
 // Endpoints returns the members at their ports, by id; the caller must not
@@ -176,6 +178,7 @@ func (c *Cluster) addView(l Listener, opts *Options) {
 		}
 	}
 	v.prepare()
+	v.bind(&c.Config.Affinity)
 	c.views = append(c.views, v)
 }
 

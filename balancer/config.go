@@ -34,6 +34,7 @@ type ClusterConfig struct {
 	Balance      Policy
 	HashBy       HashBy // of policy hash
 	Health       Health
+	Affinity     Affinity
 	MemberScheme Scheme
 	MemberTLS    MemberTLS
 	Retry        Retry

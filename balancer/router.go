@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"jetway/balancer/session"
 	"jetway/tenant"
 )
 
@@ -38,6 +39,9 @@ type Options struct {
 	// members, nil: the runtime's generator. Both are for simulations.
 	Now    func() int64
 	Random func() uint64
+	// Sessions are those learned from members' cookies. nil: an own store
+	// with the default cap.
+	Sessions *session.Store
 }
 
 type openFunc = func(*Endpoint) io.Closer
@@ -48,6 +52,7 @@ type Router struct {
 	opts  Options
 	// admission counts what tenants take, over all tables.
 	admission *tenant.Admission
+	sessions  *session.Store
 
 	mu        sync.Mutex // serialises writers; guards all below
 	cfg       Config
@@ -61,7 +66,13 @@ type Router struct {
 // NewRouter returns a Router without members.
 func NewRouter(cfg Config, opts Options) (*Router, error) {
 	r := &Router{opts: opts, admission: tenant.NewAdmission(), upstreams: map[upstreamKey]*Upstream{},
-		states: map[Key]*ClusterState{}, domains: map[string]int64{}, wishes: map[memberKey]wish{}}
+		states: map[Key]*ClusterState{}, domains: map[string]int64{}, wishes: map[memberKey]wish{}, sessions: opts.Sessions}
+	if r.sessions == nil {
+		var err error
+		if r.sessions, err = session.New(session.Options{}); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.Configure(cfg); err != nil {
 		return nil, err
 	}
@@ -80,6 +91,9 @@ func (r *Router) Table() *Table { return r.table.Load() }
 
 // Admission returns who is busy; its Run is for the caller to start.
 func (r *Router) Admission() *tenant.Admission { return r.admission }
+
+// Sessions returns the learned sessions; its Run is for the caller to start.
+func (r *Router) Sessions() *session.Store { return r.sessions }
 
 // Configure replaces the configuration; the members stay. On an error nothing
 // changes.
@@ -239,6 +253,8 @@ func (r *Router) upstreamLocked(m *Member) *Upstream {
 	w := r.wishes[memberKey{m.Domain, m.ID}]
 	if u == nil {
 		u = newUpstream(key, r.opts.Tell)
+		u.session = session.MemberID(m.Domain, m.ID)
+		u.route = routeOf(u.session)
 		u.member.Store(m)
 		u.verdict.since = now
 		u.verdict.cold = r.warmLocked(m.Domain, now)

@@ -16,6 +16,8 @@ type Upstream struct {
 	*hot
 	key       upstreamKey
 	hash      uint64 // of domain and id, the same in every process
+	session   uint64 // what sessions call it
+	route     string // likewise, in the application's cookies
 	member    atomic.Pointer[Member]
 	endpoints atomic.Pointer[[]*Endpoint] // grows by copy, under Router.mu
 	tell      func(Transition)            // may be nil

@@ -12,7 +12,7 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand(), keygenTicketCommand(), keygenPeerCommand())
+	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenTicketCommand(), keygenPeerCommand())
 }
 
 func keygenPeerCommand() *cobra.Command {
@@ -27,6 +27,14 @@ func keygenTicketCommand() *cobra.Command {
 listener. Load balancers that share the file resume each other's sessions. To
 rotate, put a new key in front of the old one on all of them, and remove the
 old one a day later; the file is read again when it changes.`, `  jetway keygen ticket --out tls/tickets.key`)
+}
+
+func keygenCookieCommand() *cobra.Command {
+	return keyCommand("cookie", "Make a key of session cookies", `Makes a random key of 32 bytes in base64, a line of affinity.key_file. It seals
+the cookies of affinity mode cookie and names the sessions of mode learn. Load
+balancers that share the file keep each other's sessions. To rotate, put a new
+key in front of the old one on all of them, and remove the old one when
+affinity.timeout has passed; the file is read again when it changes.`, `  jetway keygen cookie --out cookie.key`)
 }
 
 func keygenGossipCommand() *cobra.Command {

@@ -24,6 +24,7 @@ func (lb *loadBalancer) newMembership(cfg *config.Config) error {
 	r.router, r.server, r.tenants = lb.router, lb.server, lb.tenants
 	r.static = lb.names.Source("static", lb.members.Source("static"))
 	r.membership = lb.renewMembership
+	r.seal = lb.sessions.seal
 	keys, err := domainKeys(cfg)
 	if err != nil || cfg.Gossip == nil {
 		return err

@@ -34,7 +34,9 @@ type reloader struct {
 	// membership prepares what else changes about members; nil where a test has none.
 	membership func(next *config.Config) (commit func(), err error)
 	tenants    *tenants
-	hangup     chan struct{} // asks Run for a reload
+	// seal gives clusters the keys of their sessions; nil where a test has none.
+	seal   func(*config.Config, *balancer.Config) error
+	hangup chan struct{} // asks Run for a reload
 
 	current atomic.Pointer[config.Config]
 	result  atomic.Pointer[admin.Reload]
@@ -123,6 +125,11 @@ func (r *reloader) applyLocked() (err error) {
 	if err != nil {
 		return err
 	}
+	if r.seal != nil {
+		if err := r.seal(next, &routing); err != nil {
+			return err
+		}
+	}
 	if keys := needRestart(old, next); len(keys) > 0 {
 		return fmt.Errorf("%s: %s cannot change while Jetway runs; restart it, or take the change back", next.File, strings.Join(keys, ", "))
 	}
@@ -178,6 +185,7 @@ func needRestart(old, next *config.Config) []string {
 	compare("loadbalancer.name", old.Name, next.Name)
 	compare("loadbalancer.installation", old.Installation, next.Installation)
 	compare("loadbalancer.state_dir", old.StateDir, next.StateDir)
+	compare("loadbalancer.limits.sessions", old.SessionsMax, next.SessionsMax)
 	compare("loadbalancer.admin.address", old.Admin.Address, next.Admin.Address)
 	compare("standby", old.Standby == nil, next.Standby == nil)
 	if old.Standby != nil && next.Standby != nil {

@@ -92,6 +92,7 @@ type loadBalancer struct {
 	reloader *reloader
 	tenants  *tenants
 	peers    *peers // nil: there is no standby section
+	sessions *sessions
 	panics   *prometheus.CounterVec
 
 	gossiped atomic.Int64 // unix nanoseconds of the newest list by gossip, 0: none yet
@@ -114,7 +115,13 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err != nil {
 		return nil, err
 	}
-	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open, Tell: logVerdicts(log)}); err != nil {
+	if lb.sessions, err = newSessions(cfg, node, log); err != nil {
+		return nil, err
+	}
+	if err := lb.sessions.seal(cfg, &routing); err != nil {
+		return nil, err
+	}
+	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open, Tell: logVerdicts(log), Sessions: lb.sessions.store}); err != nil {
 		return nil, err
 	}
 	lb.tenants.admission = lb.router.Admission()
@@ -158,6 +165,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"listeners", stageTraffic, lb.server.Run},
 		{"readiness", stageWork, lb.settle},
 		{"tenants", stageWork, lb.tenants.Run},
+		{"sessions", stageWork, lb.sessions.store.Run},
 		{"reload", stageWork, lb.reloader.Run},
 		{"names", stageWork, lb.names.Run},
 		{"exec", stageWork, lb.execs.Run},

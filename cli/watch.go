@@ -98,6 +98,7 @@ func filesOf(c *config.Config) []string {
 	for _, cluster := range c.Clusters {
 		add(cluster.MemberTLS.CAFile)
 		add(c.Signatures[cluster.Key])
+		add(cluster.Affinity.KeyFile)
 	}
 	if c.Gossip != nil {
 		add(c.Gossip.KeyFile)

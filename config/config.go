@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -44,8 +45,12 @@ type Config struct {
 	Signatures   map[balancer.Key]string // files with the public keys that members of a cluster need signatures of
 	Tenants      Tenants
 	FailOver     bool
-	Clusters     []balancer.ClusterConfig // in the order of the file, the clusters of a service together
-	Warnings     []Problem                // legal, but probably not what was meant
+	// SessionTimeout is the default of affinity.timeout; SessionsMax caps the
+	// learned sessions.
+	SessionTimeout time.Duration
+	SessionsMax    int
+	Clusters       []balancer.ClusterConfig // in the order of the file, the clusters of a service together
+	Warnings       []Problem                // legal, but probably not what was meant
 
 	masked map[string]bool // values that Print must not show
 }
@@ -128,6 +133,7 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	services := d.services(o.section("services"), c)
 	members := d.static(membership, c)
 	d.checkClusters(services)
+	d.checkAffinity(c, services)
 	d.checkMembers(c, services, members)
 	c.Warnings = d.warnings.sorted()
 	return c, d
@@ -138,6 +144,7 @@ func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
 	read(o, "name", &c.Name, parseName)
 	read(o, "installation", &c.Installation, parseName)
 	readFile(o, "state_dir", &c.StateDir, nil)
+	read(o, "session_timeout", &c.SessionTimeout, parseSessionTimeout)
 	read(o, "fail_over", &c.FailOver, parseBool)
 	names := make(map[string]*yaml.Node)
 	for _, l := range o.sections("listeners") {
@@ -153,6 +160,7 @@ func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
 		}
 	}
 	d.limits(o.section("limits"), &c.Proxy.Limits)
+	read(o.section("limits"), "sessions", &c.SessionsMax, parseNumber(1000, 500_000_000))
 	readList(o, "trusted_proxies", &c.Proxy.TrustedProxies, parsePrefix)
 	t := &c.Proxy.Timeouts
 	o = o.section("timeouts")

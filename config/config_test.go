@@ -34,8 +34,9 @@ loadbalancer:
     - {name: tls, address: ":8243", tls: {certificates: [{cert_file: a.crt, key_file: a.key}, {cert_file: /b.crt, key_file: /b.key}], client_ca_file: c.pem, require_client_cert: true, ticket_key_file: t.key, strict_sni: true}}
   admin: {address: "127.0.0.1:9999"}
   fail_over: false
+  session_timeout: 20m
   timeouts: {header: 1s, body_min_rate: 2KB, idle: 3s, connect: 4ms, response_header: 1m30s, response_idle: 6h, total: 1d, upgrade_idle: 1d2h, drain: 0s}
-  limits: {header_bytes: 1000KB, header_fields: 7, connections: 11, connections_per_source: 12, requests_per_connection: 13, upgrades: 14}
+  limits: {header_bytes: 1000KB, header_fields: 7, connections: 11, connections_per_source: 12, requests_per_connection: 13, upgrades: 14, sessions: 5000}
   trusted_proxies: [10.0.0.0/8, "::1"]
 membership:
   gossip: {bind: "10.0.0.4:7946", advertise: "[2001:db8::1]:1", join: ["a_b:1", "[::1]:2"], key_file: g.key, insecure: true, allowed_cidrs: [10.0.0.0/8, "::1"]}
@@ -53,6 +54,7 @@ services:
     retry: {budget: 0.07%}
     limits: {body: 1MiB}
     rewrite: {location: true, cookies: true}
+    affinity: {mode: learn, key_file: c.key, cookies: [sid], strip_unknown: true, source: "header:X-Device", cookie: {name: LB, path: /app, same_site: none, max_age: 1h}}
     domains:
       d:
         tenant_range: " 5-9, 1,* "
@@ -92,6 +94,8 @@ func TestSmallestFile(t *testing.T) {
 	equal(t, "clusters", c.Clusters, []balancer.ClusterConfig{{
 		Service: "app", Key: balancer.Key{Domain: "d", SubDomain: "worker"}, Hosts: []string{"localhost"}, Ranges: all,
 		Balance: balancer.LeastRequests, MemberScheme: balancer.SchemeSame, Retry: balancer.Retry{Attempts: 2, Budget: 0.2},
+		Affinity: balancer.Affinity{Mode: balancer.AffinityCookie, Timeout: 10 * time.Minute, Cookies: []string{"JSESSIONID", "PHPSESSID"},
+			Cookie: balancer.StickyCookie{Name: "JETWAY", Path: "/", SameSite: "Lax"}},
 	}})
 	r, err := c.Routing(nil, nil)
 	if err != nil {
@@ -126,6 +130,13 @@ func TestEveryKey(t *testing.T) {
 
 	// What a level does not say comes from the one above, key by key.
 	mgt, worker, esb := c.Clusters[0], c.Clusters[1], c.Clusters[2]
+	learned := balancer.Affinity{Mode: balancer.AffinityLearn, Timeout: 20 * time.Minute, KeyFile: "/etc/jetway/c.key", Cookies: []string{"sid"},
+		StripUnknown: true, Header: "x-device", Cookie: balancer.StickyCookie{Name: "LB", Path: "/app", SameSite: "None", MaxAge: time.Hour}}
+	equal(t, "affinity of worker", worker.Affinity, learned)
+	learned.Mode = balancer.AffinityNone
+	equal(t, "affinity of mgt", mgt.Affinity, learned)
+	equal(t, "affinity of esb", esb.Affinity.Mode, balancer.AffinityCookie)
+	equal(t, "sessions", c.SessionsMax, 5000)
 	equal(t, "retry of mgt", mgt.Retry, balancer.Retry{Attempts: 3, Budget: 0.0007})
 	equal(t, "retry of esb", esb.Retry, balancer.Retry{Attempts: 3, Budget: 0.2})
 	equal(t, "TLS of mgt", mgt.MemberTLS, balancer.MemberTLS{ServerName: "s"})

@@ -196,7 +196,7 @@ func TestMalformed(t *testing.T) {
 	f("block", `  app:`, "  defaults: {tenant_range: \"*\"}\n  app:", "12:14", `key "tenant_range" is unknown in defaults`)
 	f("block", `  app:`, "  app:\n    balance: random", "13:14", `"random" is wrong for "balance"; expected least_requests or round_robin`)
 	f("block", `  app:`, "  app:\n    listeners: [htp]", "13:17", `listener "htp" does not exist; expected "http"`)
-	f("block", `  app:`, "  app:\n    affinity: {mode: cookie}", "13:22", `expected none`)
+	f("block", `  app:`, "  app:\n    affinity: {mode: sticky}", "13:22", `expected cookie or route or learn or source or none`)
 	f("block", `  app:`, "  app:\n    retry: {budget: 0.2}", "13:21", `expected a percentage`)
 	f("block", `services:`, "services:\n  esb: {hosts: [e.example.com], domains: {a: {}}}", "15:7", `a/worker stands twice, first in service "esb" at line 12 column 43`)
 	f("block", `  app:`, "  a b:", "12:3", `"a b" cannot be a name in services`)

@@ -131,6 +131,7 @@ func (c *Config) printLoadbalancer(p printer) {
 		admin.Style, admin.LineComment = yaml.FlowStyle, "# address: "+c.Admin.Address+", the default"
 	}
 	p.add("admin", admin)
+	p.plain("session_timeout", formatDuration(c.SessionTimeout))
 	p.plain("fail_over", c.FailOver)
 	t, s := c.Proxy.Timeouts, p.section("timeouts")
 	s.plain("header", formatDuration(t.Header))
@@ -149,6 +150,7 @@ func (c *Config) printLoadbalancer(p printer) {
 	l.plain("connections_per_source", c.Proxy.Limits.ConnectionsPerSource)
 	l.plain("requests_per_connection", c.Proxy.Limits.RequestsPerConnection)
 	l.plain("upgrades", c.Proxy.Limits.Upgrades)
+	l.plain("sessions", c.SessionsMax)
 	p.prefixes("trusted_proxies", c.Proxy.TrustedProxies)
 }
 
@@ -335,5 +337,5 @@ func printCluster(p printer, c balancer.ClusterConfig) {
 	rewrite.plain("cookies", c.RewriteCookies)
 	p.texts("listeners", c.Listeners)
 	p.prefixes("allow_from", c.AllowFrom)
-	p.section("affinity").text("mode", "none")
+	printAffinity(p.section("affinity"), &c.Affinity)
 }

@@ -41,6 +41,7 @@ func schema() []key {
 		{"loadbalancer.listeners[].proxy_protocol", "true or false", "false", "every connection begins with a PROXY protocol header, version 1 or 2, that names the client"},
 		{"loadbalancer.admin", "section", noDefault, "the operators' API and metrics"},
 		{"loadbalancer.admin.address", "address", "127.0.0.1:9280", "host:port; if the default is taken Jetway runs without, if one given here is taken it does not start"},
+		{"loadbalancer.session_timeout", "duration", "10m", "how long a session lasts without a request, where affinity.timeout does not say it; at least 1s"},
 		{"loadbalancer.fail_over", "true or false", "true", "false: never another member after a failed connect"},
 		{"loadbalancer.timeouts", "section", noDefault, "how long one wait may take; 0s: no limit, where it is allowed"},
 		{"loadbalancer.timeouts.header", "duration", "10s", "a whole request head, from its first byte; above 0s"},
@@ -60,6 +61,7 @@ func schema() []key {
 		{"loadbalancer.limits.connections_per_source", "number", "0", "client connections of one IPv4 address or IPv6 /64; 0: no limit"},
 		{"loadbalancer.limits.requests_per_connection", "number", "0", "after them a client connection is closed; 0: no limit"},
 		{"loadbalancer.limits.upgrades", "number", "0", "upgraded connections (WebSocket) in all; 0: no limit"},
+		{"loadbalancer.limits.sessions", "number", "1000000", "learned sessions in all, about 50 bytes each; 1000 or more; a change needs a restart"},
 		{"loadbalancer.trusted_proxies", "list of networks", "[]", "whose forwarding fields (X-Forwarded-*, Forwarded, X-Real-IP, X-Request-Id) and tenant headers are believed; everybody else's are replaced"},
 
 		{"membership", "section", noDefault, "where members come from; all sources may be used at once"},
@@ -192,7 +194,17 @@ func schema() []key {
 		{"<block>.listeners", "list of names", "[]", "listeners on which it is reachable; empty: all"},
 		{"<block>.allow_from", "list of networks", "[]", "clients that may reach it; empty: everybody"},
 		{"<block>.affinity", "section", noDefault, "how a client stays with its member"},
-		{"<block>.affinity.mode", "none", "none", "no affinity"},
+		{"<block>.affinity.mode", "cookie, route, learn, source or none", "cookie", "by a cookie of Jetway's own, by a suffix in the application's session cookie, by remembering that cookie, by where the client comes from, or not at all; see [sessions](sessions.md)"},
+		{"<block>.affinity.timeout", "duration", "the session_timeout", "how long a session lasts without a request; modes cookie and learn"},
+		{"<block>.affinity.key_file", "file", `""`, "keys of cookies, the one in use first and at most one from before, by jetway keygen cookie; the same file on all load balancers; empty: a key in state_dir, or of this process"},
+		{"<block>.affinity.cookies", "list of cookie names", "JSESSIONID, PHPSESSID", "the application's session cookies; modes learn and route"},
+		{"<block>.affinity.strip_unknown", "true or false", "false", "session cookies that nothing is known of are kept from members; mode learn"},
+		{"<block>.affinity.source", "address or header:NAME", "address", "what mode source goes by"},
+		{"<block>.affinity.cookie", "section", noDefault, "how the cookie of mode cookie looks"},
+		{"<block>.affinity.cookie.name", "name", "JETWAY", "stem of its name; a hyphen and four characters for cluster and tenant follow"},
+		{"<block>.affinity.cookie.path", "path", "/", "paths at which browsers send it"},
+		{"<block>.affinity.cookie.same_site", "lax, strict or none", "lax", "whether browsers send it with requests from other sites; none only works by TLS"},
+		{"<block>.affinity.cookie.max_age", "duration", "0s", "how long browsers keep it; 0s: until they end"},
 	}
 }
 

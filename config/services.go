@@ -45,6 +45,7 @@ func (d *decoder) services(o object, c *Config) []clusterAt {
 		}
 	}
 	var top settings
+	top.Affinity = standardAffinity(c)
 	s.block(standard, &top)
 	top.Hosts, top.hostsAt = nil, nil
 	n := 0
@@ -163,8 +164,7 @@ func (d *serviceDecoder) block(o object, s *settings) {
 		d.checkListeners(s.Listeners, at)
 	}
 	readList(o, "allow_from", &s.AllowFrom, parsePrefix)
-	var mode string
-	read(o.section("affinity"), "mode", &mode, parseChoice("none"))
+	d.affinity(o.section("affinity"), &s.Affinity)
 }
 
 func (d *serviceDecoder) checkListeners(names []string, at []*yaml.Node) {

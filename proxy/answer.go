@@ -18,6 +18,7 @@ const pumpPatience = 5 * time.Millisecond
 func (x *exchange) appendAnswerHead() {
 	r := &x.resp
 	interim, rewrites := r.status < 200 && r.status != 101, x.rewrites()
+	sticky := !interim && x.settleSession()
 	b := append(x.out, "HTTP/1.1 "...)
 	b = append(b, r.statusRaw...)
 	if len(r.statusRaw) == 3 {
@@ -38,6 +39,11 @@ func (x *exchange) appendAnswerHead() {
 		if fl.drop {
 			continue
 		}
+		if sticky {
+			if b, fl = x.seeAnswerField(b, fl); fl == nil {
+				continue
+			}
+		}
 		if rewrites {
 			var done bool
 			if b, done = x.appendRewritten(b, fl); done {
@@ -45,6 +51,9 @@ func (x *exchange) appendAnswerHead() {
 			}
 		}
 		b = append(b, fl.line...)
+	}
+	if sticky {
+		b = x.appendOwnCookie(b)
 	}
 	if !interim {
 		b = x.appendAnswerFraming(b)

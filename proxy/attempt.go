@@ -31,7 +31,7 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 		if sent && !x.decision.Cluster.State.MayRetry() {
 			return last
 		}
-		e := x.decision.View.Pick(x.tick.UnixNano(), x.decision.Hash, x.tried[:x.attempts])
+		e := x.chooseMember()
 		if e == nil {
 			return last
 		}

@@ -21,6 +21,7 @@ type exchange struct {
 	req      requestHead
 	route    balancer.Request
 	decision balancer.Decision
+	affinity affinity
 	id       [32]byte // request id in hexadecimal
 
 	up      []byte // what goes to the member first: head and buffered body
@@ -93,6 +94,7 @@ func (x *exchange) end() {
 		x.lent = nil
 	}
 	x.conn, x.set, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil
+	x.affinity.on, x.affinity.bound = nil, nil
 	clear(x.tried[:])
 	x.decision.Host, x.decision.Cluster, x.decision.View = nil, nil, nil
 	if cap(x.up) > replayMax {
@@ -116,6 +118,12 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		cluster.End(x.status)
 		table.Release(&x.decision)
 	}()
+	x.affinity.on = nil
+	if on := &cluster.Config.Affinity; on.On() {
+		if f := x.findSession(on, table.FailOver()); f != noFault {
+			return x.refuse(f)
+		}
+	}
 	x.buildRequest()
 	x.bufferBody()
 	if x.req.upgrade {

@@ -37,11 +37,15 @@ func (x *exchange) buildRequest() {
 	r := &x.req
 	b = append(b, r.method...)
 	b = append(b, ' ')
-	b = append(b, r.target...)
+	b = x.appendTarget(b)
 	b = append(b, " HTTP/1.1\r\n"...)
 	for i := range r.fields {
 		fl := &r.fields[i]
 		if fl.drop || fl.kind == kindTransferEncoding || fl.kind == kindTenant && x.decision.Tenant.Outcome != tenant.None {
+			continue
+		}
+		if fl.edit {
+			b = x.appendEdited(b, fl)
 			continue
 		}
 		if fl.kind != kindContentLength {

@@ -35,6 +35,7 @@ type field struct {
 	line        []byte // as sent, with its CRLF
 	kind        kind
 	drop        bool // not forwarded
+	edit        bool // forwarded without what is Jetway's own of it
 }
 
 // fieldBlock is the parsed header section of a request, an answer or trailers.

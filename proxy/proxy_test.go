@@ -42,13 +42,19 @@ type testProxy struct {
 
 func startProxy(t testing.TB, change func(*Config), members ...string) *testProxy {
 	t.Helper()
-	router := newTestRouter(t, balancer.ClusterConfig{})
 	var list []balancer.Member
 	for _, m := range members {
 		host, port, _ := net.SplitHostPort(m)
 		n, _ := net.LookupPort("tcp", port)
 		list = append(list, balancer.Member{ID: m, Domain: "d", Host: host, HTTP: uint16(n), Weight: 1})
 	}
+	return startCluster(t, change, balancer.ClusterConfig{}, list)
+}
+
+// startCluster is startProxy for a cluster of some kind.
+func startCluster(t testing.TB, change func(*Config), c balancer.ClusterConfig, list []balancer.Member) *testProxy {
+	t.Helper()
+	router := newTestRouter(t, c)
 	router.SetMembers(list)
 	cfg := Config{Listeners: []ListenerConfig{{Name: "http", Address: "127.0.0.1:0", PublicPort: 80}},
 		Timeouts: Timeouts{Header: 5 * time.Second, Idle: 5 * time.Second, Connect: time.Second,

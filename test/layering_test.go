@@ -32,7 +32,7 @@ func layers() map[string][]string {
 		"standby":          {"balancer", "balancer/session", "tenant"},
 		"autoscale":        middle,
 		"admin":            middle,
-		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "tenant", "tenant/directory"}, // for their Config types
+		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "balancer/session", "tenant", "tenant/directory"}, // for their Config types
 		"balancer":         {"balancer/session", "tenant"},
 		"balancer/session": {},
 		"tenant":           {},

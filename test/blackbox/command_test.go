@@ -47,6 +47,7 @@ membership:
   static:
     - {domain: web.domain, host: 127.0.0.1, http: %d}
 services:
+  defaults: {affinity: {mode: none}}
   web:
     domains:
       web.domain: {hosts: [www.example.com]}

@@ -23,6 +23,7 @@ membership:
   static:
     - {id: %s, domain: web.domain, host: 127.0.0.1, http: %d}
 services:
+  defaults: {affinity: {mode: none}}
   web:
     domains:
       web.domain: {hosts: [%s]}

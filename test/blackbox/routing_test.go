@@ -29,6 +29,7 @@ tenants:
   identify: [{path: "**/t/{tenant}/"}, {query: tenantDomain}]
   directory: {file: tenants.csv}
 services:
+  defaults: {affinity: {mode: none}}
   appserver:
     domains:
       as.shared.domain:

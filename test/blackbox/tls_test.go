@@ -86,6 +86,7 @@ membership:
     - {id: secure, domain: bad.domain, host: 127.0.0.1, https: %d}
 services:
   as:
+    affinity: {mode: none}
     member_tls: {ca_file: member.crt, server_name: member.internal}
     domains:
       as.domain: {hosts: [as.example.com, sni.example.com]}

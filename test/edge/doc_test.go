@@ -66,6 +66,7 @@ func (s *site) String() string {
 %sservices:
   s:
     hosts: [a.test]
+    affinity: {mode: none}
 %s    domains:
       d: {}
 %s`, s.port, s.listener, s.listeners, s.admin, s.timeouts, s.limits, s.top, max(s.member, 1), s.static, s.service, s.services)

@@ -102,7 +102,7 @@ membership:
   identify: [{path: "**/t/{tenant}/"}, {query: tenantDomain}]
   directory: {file: tenants.csv}
 services:
-  defaults: {member_scheme: http}
+  defaults: {member_scheme: http, affinity: {mode: none}}
   t1:
     hosts: [t1.lb.test]
     domains:

@@ -38,10 +38,7 @@ func newSite(t testing.TB) site {
 }
 
 func (s site) conf() string {
-	defaults := ""
-	if s.blockMore != "" {
-		defaults = "  defaults:\n" + s.blockMore
-	}
+	defaults := "  defaults:\n    affinity: {mode: none}\n" + s.blockMore
 	gossip := ""
 	if s.gossip != 0 {
 		gossip = fmt.Sprintf("  gossip: {bind: \"127.0.0.1:%d\"%s}\n", s.gossip, s.gossipMore)

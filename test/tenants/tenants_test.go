@@ -44,7 +44,7 @@ tenants:
   %s
   directory: {%s}
 services:
-  defaults: {limits: {%s}}
+  defaults: {limits: {%s}, affinity: {mode: none}}
   app:
     hosts: [app.test%s]
     domains:
