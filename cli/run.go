@@ -148,6 +148,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 	cfg := lb.reloader.current.Load()
 	lb.reloader.static(cfg.Static)
 	lb.execs.Configure(cfg.Exec)
+	lb.sessions.restore()
 	if err := lb.server.Listen(); err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"listeners", stageTraffic, lb.server.Run},
 		{"readiness", stageWork, lb.settle},
 		{"tenants", stageWork, lb.tenants.Run},
-		{"sessions", stageWork, lb.sessions.store.Run},
+		{"sessions", stageWork, lb.sessions.Run},
 		{"reload", stageWork, lb.reloader.Run},
 		{"names", stageWork, lb.names.Run},
 		{"exec", stageWork, lb.execs.Run},

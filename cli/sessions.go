@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -26,9 +28,20 @@ type sessions struct {
 	log   zerolog.Logger
 	store *session.Store
 
-	mu  sync.Mutex    // guards own
-	own *session.Ring // where there is no key file; made once
+	mu     sync.Mutex    // guards all below
+	own    *session.Ring // where there is no key file; made once
+	owner  session.Owner // of what is saved
+	file   string        // where learned sessions are saved; empty: they are not
+	learns bool          // some cluster does
 }
+
+const (
+	savedName = "sessions"
+	// saveEvery is how often learned sessions are saved, and saveShare how
+	// much longer than a save takes the pause after it is at least.
+	saveEvery = time.Minute
+	saveShare = 20
+)
 
 func newSessions(cfg *config.Config, node string, log zerolog.Logger) (*sessions, error) {
 	store, err := session.New(session.Options{Max: cfg.SessionsMax, Node: session.NodeID(node), Replicated: cfg.Standby != nil})
@@ -41,6 +54,7 @@ func newSessions(cfg *config.Config, node string, log zerolog.Logger) (*sessions
 // seal completes the affinity of every cluster of a routing configuration.
 func (s *sessions) seal(cfg *config.Config, routing *balancer.Config) error {
 	rings := map[string]*session.Ring{}
+	learns := false
 	for i := range routing.Clusters {
 		c := &routing.Clusters[i]
 		a := &c.Affinity
@@ -57,8 +71,76 @@ func (s *sessions) seal(cfg *config.Config, routing *balancer.Config) error {
 			rings[a.KeyFile] = ring
 		}
 		a.Scope = ring.Scope(c.Key.String())
+		learns = learns || a.Mode == balancer.AffinityLearn
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if learns && !s.learns && cfg.StateDir == "" {
+		s.log.Warn().Msg("learned sessions do not survive a restart: there is no state_dir")
+	}
+	s.learns, s.owner = learns, session.Owner{Installation: cfg.Installation}
+	for _, ring := range rings {
+		s.owner.Keys = append(s.owner.Keys, ring.Fingerprint())
+	}
+	if cfg.StateDir != "" {
+		s.file = filepath.Join(cfg.StateDir, savedName)
 	}
 	return nil
+}
+
+// restore takes over what was saved by the process before this one. It comes
+// before the first request. A file that is no good is a cold start.
+func (s *sessions) restore() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.learns || s.file == "" {
+		return
+	}
+	n, err := s.store.Restore(s.file, s.owner, time.Now())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		s.log.Error().Err(err).Msg("saved sessions are refused, starting without any")
+	default:
+		s.log.Info().Int("sessions", n).Msg("sessions restored")
+	}
+}
+
+// Run sweeps the learned sessions and saves them, the last time once ctx ends.
+// By then there are no requests any more.
+func (s *sessions) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.store.Run(ctx) })
+	defer wg.Wait()
+	timer := time.NewTimer(saveEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.save()
+			return nil
+		case <-timer.C:
+			timer.Reset(max(saveEvery, saveShare*s.save()))
+		}
+	}
+}
+
+// save returns how long it took.
+func (s *sessions) save() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.learns || s.file == "" {
+		return 0
+	}
+	began := time.Now()
+	n, err := s.store.Save(s.file, s.owner, began)
+	took := time.Since(began)
+	if err != nil {
+		s.log.Error().Err(err).Msg("sessions not saved")
+	} else {
+		s.log.Debug().Int("sessions", n).Dur("took", took).Msg("sessions saved")
+	}
+	return took
 }
 
 // ring reads a key file, or takes the key that there is without one: one made
