@@ -16,6 +16,7 @@ const pumpPatience = 5 * time.Millisecond
 // appendAnswerHead writes the head of the member's answer into x.out: as sent,
 // in order and case, without what is only between two hops.
 func (x *exchange) appendAnswerHead() {
+	x.openOut()
 	r := &x.resp
 	interim, rewrites := r.status < 200 && r.status != 101, x.rewrites()
 	sticky := !interim && x.settleSession()
@@ -233,6 +234,7 @@ func (x *exchange) appendRefusal(f fault, keep bool) {
 		text = append(text, f.text()+" ("+f.code()+", request "...)
 		text = append(append(text, x.requestID()...), ")\n"...)
 	}
+	x.openOut()
 	b := append(x.out[:0], "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(f.status()), 10)
 	b = append(b, " "+fasthttp.StatusMessage(f.status())+"\r\nDate: "...)

@@ -91,7 +91,7 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 		if !mc.reused {
 			x.connected()
 		}
-		mc.in.buf, mc.in.r, mc.in.w, mc.in.floor = x.mcbuf[:], 0, 0, 0
+		mc.in.pool = &x.server.buffers
 		return noFault
 	}
 	x.connected()
@@ -109,7 +109,7 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 		x.stopHelpers() // nobody may use the connection or its buffer any more
 		mc := x.mc
 		x.mc = nil
-		mc.in.buf = nil
+		mc.in.release()
 		if reuse {
 			mc.keep(x.tick)
 		} else {
@@ -118,10 +118,13 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 	}()
 	from := x.tick
 	x.mc.writeWithin(x.writeWait(), from)
-	n, err := x.mc.Write(x.up)
+	n, err, readErr := x.sendRequest(from)
 	sent = n > 0 || err == nil || x.mc.pool.tls != nil // TLS counts nothing it could not send whole
 	if err != nil && n == 0 && !x.reqBody.done {
 		return memberBroke, sent
+	}
+	if readErr != nil && !timedOut(readErr) {
+		return x.memberFault(readErr), sent
 	}
 	x.outcome.Phase = PhaseWait
 	wrote := err == nil
@@ -158,4 +161,26 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 		x.mc.noteKeepAlive(keepAlive)
 	}
 	return f, true
+}
+
+// sendRequest writes what is ready of the request. Where that is all of it, the
+// first read of the answer belongs to the same operation; n bytes were sent,
+// and readErr is how that read ended.
+func (x *exchange) sendRequest(now time.Time) (n int, err, readErr error) {
+	x.answerBy, x.patient = time.Time{}, false
+	s, ok := x.mc.Conn.(*sock)
+	if !ok || !x.whole {
+		n, err = x.mc.Write(x.up)
+		return n, err, nil
+	}
+	by := now.Add(watchAfter)
+	x.answerBy = x.deadline(now, x.set.Timeouts.ResponseHeader)
+	if !x.answerBy.IsZero() && x.answerBy.Before(by) {
+		by = x.answerBy
+	}
+	x.mc.readUntil(by, now)
+	n, err, readErr = s.ask(x.up, &x.mc.in)
+	x.filled = true
+	x.patient = timedOut(readErr)
+	return n, err, readErr
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bufio"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -10,8 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/pires/go-proxyproto"
 )
 
 const (
@@ -32,6 +29,10 @@ const (
 	// it gives up its goroutine and buffer; a new one, before its first byte.
 	parkAfter    = time.Second
 	parkNewAfter = 20 * time.Millisecond
+	// awakeMany is how many connections may have a goroutine before idle ones
+	// give theirs up sooner, down to parkNewAfter: memory that a crowd needs at
+	// once stays with the process for long.
+	awakeMany = 128
 )
 
 // clientConn is one client connection. Its goroutine runs serve.
@@ -71,7 +72,9 @@ func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
 func (c *clientConn) serve() {
 	s := c.server
 	over := true
+	s.awake.Add(1)
 	defer func() {
+		s.awake.Add(-1)
 		if s.recovered("client connection", recover()) {
 			c.linger = false
 		}
@@ -79,12 +82,13 @@ func (c *clientConn) serve() {
 			c.end()
 		}
 	}()
-	if c.in.conn == nil {
-		if !c.open() {
-			return
-		}
-		c.in.conn = c.conn
+	if c.in.conn == nil && !c.open() {
+		return
 	}
+	if !c.tls {
+		c.conn = fast(c.socket)
+	}
+	c.in.conn = c.conn
 	if c.in.buf == nil {
 		c.heads = s.heads.Get().(*[]byte)
 		c.in.buf = *c.heads
@@ -95,6 +99,10 @@ func (c *clientConn) serve() {
 		return
 	}
 	c.returnHead()
+	if !c.tls {
+		c.conn = c.socket // what makes it fast costs memory
+		c.in.conn = c.conn
+	}
 	over = false // from here on it may belong to another goroutine
 	if !s.lot.park(c, c.idleTill) {
 		c.end()
@@ -160,65 +168,6 @@ func (c *clientConn) handshake(st *listenerState) bool {
 	}
 	c.socket.SetDeadline(time.Time{})
 	return true
-}
-
-// readProxyHeader reads the PROXY protocol header and takes the client's
-// address from it. The connection returned gives what was read ahead first.
-func (c *clientConn) readProxyHeader(st *listenerState) (net.Conn, error) {
-	r := bufio.NewReaderSize(c.socket, headBuffer)
-	if err := awaitProxyLine(r); err != nil {
-		return nil, err
-	}
-	header, err := proxyproto.Read(r)
-	if err != nil {
-		return nil, err
-	}
-	if addr := addrOf(header.SourceAddr); header.Command == proxyproto.PROXY && addr.IsValid() {
-		c.addr = addr
-	}
-	ahead := make([]byte, r.Buffered())
-	if _, err := io.ReadFull(r, ahead); err != nil {
-		return nil, err
-	}
-	if st.tls == nil {
-		c.in.buf = make([]byte, max(headBuffer, len(ahead)))
-		c.in.w = copy(c.in.buf, ahead)
-		return c.socket, nil
-	}
-	return &aheadConn{c.socket, ahead}, nil
-}
-
-// proxyLineMax is the longest header of version 1 (PROXY protocol, 2.1).
-const proxyLineMax = 107
-
-// awaitProxyLine reads until the line of a version 1 header is whole: the
-// library wants it in one piece, but senders may split it.
-func awaitProxyLine(r *bufio.Reader) error {
-	for n := 1; n <= proxyLineMax; n++ {
-		b, err := r.Peek(n)
-		if err != nil {
-			return err
-		}
-		if b[0] != 'P' || b[n-1] == '\n' {
-			return nil
-		}
-	}
-	return nil
-}
-
-// aheadConn gives bytes that were read ahead before what its connection gives.
-type aheadConn struct {
-	net.Conn
-	ahead []byte
-}
-
-func (c *aheadConn) Read(p []byte) (int, error) {
-	if len(c.ahead) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.ahead)
-	c.ahead = c.ahead[n:]
-	return n, nil
 }
 
 // next serves one request; false ends the connection.
@@ -313,7 +262,7 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 
 // awaitRequest waits for the first byte of a request.
 func (c *clientConn) awaitRequest(set *settings) bool {
-	wait, patience := set.Timeouts.Idle, parkAfter
+	wait, patience := set.Timeouts.Idle, c.server.parkPatience()
 	if c.served == 0 && set.Timeouts.Header > 0 {
 		wait, patience = set.Timeouts.Header, parkNewAfter // a new connection has to say something
 	}
@@ -342,6 +291,12 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 		c.parking, c.idleTill = true, time.Now().Add(wait-patience)
 	}
 	return err == nil
+}
+
+// parkPatience is how long a connection that had a request may be idle before
+// it is parked.
+func (s *Server) parkPatience() time.Duration {
+	return max(parkAfter*awakeMany/time.Duration(max(s.awake.Load(), awakeMany)), parkNewAfter)
 }
 
 // readUntil sets the read deadline.

@@ -33,9 +33,10 @@ type exchange struct {
 	mc       *memberConn
 	resp     responseHead
 	respBody body
-	out      []byte // bytes for the client, not yet written
-	// Buffers that exist as long as the exchange, for out and for mc.
-	outbuf, mcbuf [bufferSize]byte
+	out      []byte    // bytes for the client, not yet written
+	outbuf   *[]byte   // what out began in, from when there is something to say
+	answerBy time.Time // when the answer's head must be there; zero: not known yet
+	patient  bool      // the answer was waited for already
 
 	endpoint  *balancer.Endpoint // of the current attempt
 	tried     [attemptsMax]*balancer.Upstream
@@ -69,7 +70,6 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.tick, x.filled = x.now, false
 	x.outcome.reset(x.now)
 	x.decision.Tenant.Outcome = tenant.None
-	x.out = x.outbuf[:0]
 	x.up = x.up[:0]
 	x.attempts, x.status, x.fault = 0, 0, noFault
 	x.began, x.close, x.whole, x.continued, x.early, x.resent = false, false, false, false, false, false
@@ -93,13 +93,28 @@ func (x *exchange) end() {
 		x.server.larges.Put(x.lent)
 		x.lent = nil
 	}
-	x.conn, x.set, x.out, x.mc, x.endpoint = nil, nil, nil, nil, nil
+	x.returnOut()
+	x.conn, x.set, x.mc, x.endpoint = nil, nil, nil, nil
 	x.affinity.on, x.affinity.bound = nil, nil
 	clear(x.tried[:])
 	x.decision.Host, x.decision.Cluster, x.decision.View = nil, nil, nil
 	if cap(x.up) > replayMax {
 		x.up = nil // do not let one large body stay for ever
 	}
+}
+
+// openOut makes sure that there is a buffer for what goes to the client.
+func (x *exchange) openOut() {
+	if x.outbuf == nil {
+		x.outbuf = x.server.buffer()
+		x.out = (*x.outbuf)[:0]
+	}
+}
+
+// returnOut gives that buffer back; what is in it is lost.
+func (x *exchange) returnOut() {
+	x.server.giveBack(x.outbuf)
+	x.outbuf, x.out = nil, nil
 }
 
 // serve is the life of a request, in order. f is what reading the head ended

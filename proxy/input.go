@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 )
 
 // input is the read side of a connection with what was read ahead. The bytes
@@ -11,6 +12,8 @@ import (
 // are not moved or overwritten.
 type input struct {
 	conn     net.Conn
+	pool     *sync.Pool // lends buf when there is something to read; nil: buf is given
+	lent     *[]byte    // the pool's own, buf unless that grew
 	buf      []byte
 	r, w     int
 	floor    int
@@ -22,6 +25,9 @@ var errFull = errors.New("buffer full")
 
 // fill reads once more from the connection. The buffer grows up to limit.
 func (in *input) fill(limit int) error {
+	if in.buf == nil {
+		return in.fillFirst()
+	}
 	if in.r == in.w {
 		in.r, in.w = in.floor, in.floor
 	}
@@ -47,6 +53,44 @@ func (in *input) fill(limit int) error {
 		return io.ErrNoProgress
 	}
 	return err
+}
+
+// fillFirst reads into a borrowed buffer. While it waits it needs none, where
+// the connection can do that.
+func (in *input) fillFirst() error {
+	s, ok := in.conn.(*sock)
+	if !ok {
+		lent := in.pool.Get().(*[]byte)
+		n, err := in.conn.Read(*lent)
+		in.borrowed(lent, n)
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+	lent, n, err := s.readLate(in.pool)
+	in.borrowed(lent, n)
+	return err
+}
+
+// borrowed takes over a buffer of the pool with n bytes in it, nil for none.
+func (in *input) borrowed(lent *[]byte, n int) {
+	if lent == nil {
+		return
+	}
+	in.lent, in.buf = lent, *lent
+	in.r, in.w, in.floor = 0, n, 0
+	in.consumed += int64(n)
+}
+
+// release gives a borrowed buffer back; what is unread in it is lost, and
+// nobody may point into it any more.
+func (in *input) release() {
+	if in.lent != nil {
+		in.pool.Put(in.lent)
+	}
+	in.lent, in.buf = nil, nil
+	in.r, in.w, in.floor = 0, 0, 0
 }
 
 // rebuffer moves the unread bytes into another buffer, which must be large

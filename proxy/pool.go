@@ -27,9 +27,9 @@ const (
 	waitersMax = 1024
 	// memberBuffer bounds what the system receives from a member ahead of a
 	// client that does not read. By itself it would grow to tcp_rmem's maximum,
-	// which can be 32 MiB a connection. Members are near: at 5 ms this is
-	// still 800 Mbit/s a connection.
-	memberBuffer = 512 << 10
+	// which can be 32 MiB a connection. Members are near: at 1 ms this is
+	// still 2 Gbit/s a connection.
+	memberBuffer = 256 << 10
 	// idleDefault is how long a connection is kept that the member says
 	// nothing about: below what servers commonly close after.
 	idleDefault = 15 * time.Second
@@ -245,7 +245,7 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 	if t := plain(conn); t != nil {
 		t.SetReadBuffer(memberBuffer) // a wish: without it the system's own limit holds
 	}
-	mc := &memberConn{Conn: conn, pool: p, idle: idleDefault}
+	mc := &memberConn{Conn: fast(conn), pool: p, idle: idleDefault}
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			mc.raw = raw

@@ -86,12 +86,12 @@ func (x *exchange) pumping() bool {
 // of them fails. A member that takes no more may still answer: that is no
 // fault here.
 func (x *exchange) pump() fault {
-	var frame []byte
-	if x.req.isChunked {
-		lent := x.server.larges.Get().(*[]byte)
-		defer x.server.larges.Put(lent)
-		frame = (*lent)[:0]
-	}
+	var frame *[]byte // for chunks, from the first one on
+	defer func() {
+		if frame != nil {
+			x.server.larges.Put(frame)
+		}
+	}()
 	in := &x.conn.in
 	started, counted := time.Now(), in.consumed
 	for fast := false; !x.stopping.Load(); {
@@ -100,8 +100,11 @@ func (x *exchange) pump() fault {
 		case x.overLimit():
 			return bodyTooLarge
 		case piece != nil:
+			if x.req.isChunked && frame == nil {
+				frame = x.server.larges.Get().(*[]byte)
+			}
 			if x.req.isChunked {
-				piece = appendChunk(frame, piece)
+				piece = appendChunk((*frame)[:0], piece)
 			}
 			now := time.Now()
 			x.mc.writeWithin(x.left(x.set.Timeouts.ResponseIdle, now), now)
@@ -115,8 +118,7 @@ func (x *exchange) pump() fault {
 		case x.reqBody.bad:
 			return badChunk
 		case x.reqBody.done:
-			end := x.appendBodyEnd(frame)
-			if len(end) > 0 {
+			if end := x.appendBodyEnd(nil); len(end) > 0 {
 				if _, err := x.mc.Write(end); err != nil {
 					return noFault
 				}

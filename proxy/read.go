@@ -19,7 +19,7 @@ const (
 // readAnswer reads heads up to the final one, forwards interim ones, and
 // leaves the final one in x.resp.
 func (x *exchange) readAnswer() fault {
-	var by time.Time // for all heads together
+	by := x.answerBy // for all heads together
 	for interim := 0; ; interim++ {
 		if f := x.readAnswerHead(&by); f != noFault {
 			return f
@@ -112,12 +112,15 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 		*by = x.deadline(now, wait)
 	}
 	if soon := now.Add(watchAfter); x.watched == nil && (by.IsZero() || by.After(soon)) {
-		mc.readUntil(soon, now)
-		if err := mc.in.fill(limit); !timedOut(err) {
-			return err
+		if !x.patient {
+			mc.readUntil(soon, now)
+			if err := mc.in.fill(limit); !timedOut(err) {
+				return err
+			}
+			now = time.Now()
+			x.tick = now
 		}
-		now = time.Now()
-		x.tick = now
+		x.patient = false
 		x.watch()
 	}
 	mc.readUntil(*by, now)

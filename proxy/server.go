@@ -40,6 +40,7 @@ type Server struct {
 	pipes     pipes
 	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
 	clients   sync.WaitGroup // goroutines of client connections
+	awake     atomic.Int64   // client connections that have a goroutine
 	draining  atomic.Bool
 	yield     atomic.Int32 // yieldNot, yieldAsk or yieldIdle
 	conns     connSet
@@ -187,7 +188,9 @@ func (s *Server) sweep(ctx context.Context) {
 			s.pipes.trim()
 			for _, u := range s.router.Table().Upstreams() {
 				for _, e := range u.Endpoints() {
-					e.Transport.(*pool).sweep(now)
+					if p, ok := e.Transport.(*pool); ok {
+						p.sweep(now)
+					}
 				}
 			}
 		}

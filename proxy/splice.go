@@ -83,8 +83,13 @@ func (ps *pipes) trim() {
 // plain returns the TCP connection of c where its bytes are those of HTTP,
 // nil where they are encrypted.
 func plain(c net.Conn) *net.TCPConn {
-	t, _ := c.(*net.TCPConn)
-	return t
+	switch c := c.(type) {
+	case *sock:
+		return c.TCPConn
+	case *net.TCPConn:
+		return c
+	}
+	return nil
 }
 
 // spliceable reports whether the rest of b is long and of known length, and

@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"errors"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
 )
@@ -19,6 +17,7 @@ func (x *exchange) tunnel() {
 	if x.flush() != noFault {
 		return
 	}
+	x.returnOut()
 	x.server.stats.tunnels.Add(1)
 	defer x.server.stats.tunnels.Add(-1)
 	x.conn.in.floor = x.conn.in.r
@@ -56,10 +55,12 @@ type tunnel struct {
 // copy moves bytes until src ends, then closes dst for writing, and adds them
 // to moved. false: it broke or stood still, and both connections must end.
 func (t *tunnel) copy(dst, src net.Conn, in *input, moved *int64) bool {
-	for {
+	var readBy, writeBy time.Time // deadlines in force, at most an eighth too early
+	for now, late := time.Now(), false; ; {
 		if in.unread() > 0 {
-			if t.idle > 0 {
-				dst.SetWriteDeadline(time.Now().Add(t.idle))
+			if by, ok := within(writeBy, t.idle, now); ok {
+				writeBy = by
+				dst.SetWriteDeadline(by)
 			}
 			n, err := dst.Write(in.buf[in.r:in.w])
 			if *moved += int64(n); err != nil {
@@ -67,18 +68,28 @@ func (t *tunnel) copy(dst, src net.Conn, in *input, moved *int64) bool {
 			}
 			in.r = in.w
 		}
-		if t.idle > 0 {
-			src.SetReadDeadline(time.Now().Add(t.idle))
+		if in.lent != nil {
+			in.release() // a silent tunnel holds no buffer
+		}
+		if by, ok := within(readBy, t.idle, now); ok && !late {
+			readBy = by
+			src.SetReadDeadline(by)
 		}
 		err := in.fill(len(in.buf))
+		now, late = time.Now(), timedOut(err)
 		switch {
 		case err == nil:
-			t.moved.Store(time.Now().UnixNano())
+			t.moved.Store(now.UnixNano())
 		case clean(err):
 			half, ok := dst.(interface{ CloseWrite() error })
 			return ok && half.CloseWrite() == nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && time.Since(time.Unix(0, t.moved.Load())) < t.idle:
-			// the other direction is alive
+		case timedOut(err):
+			left := t.idle - now.Sub(time.Unix(0, t.moved.Load()))
+			if left <= 0 {
+				return false
+			}
+			readBy = now.Add(left) // the other direction is alive, or this deadline was early
+			src.SetReadDeadline(readBy)
 		default:
 			return false
 		}
