@@ -137,3 +137,42 @@ func TestStops(t *testing.T) {
 		t.Fatalf("still there: %+v", left)
 	}
 }
+
+// TestInsert: figures replace what stood between the two lines, again and again.
+func TestInsert(t *testing.T) {
+	page := "before\n" + figuresBegin + "\nold\n" + figuresEnd + "\nafter\n"
+	for _, figures := range []string{"first", "second"} {
+		var err error
+		if page, err = insert(page, figures); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "before\n" + figuresBegin + "\n\nsecond\n\n" + figuresEnd + "\nafter\n"; page != want {
+		t.Fatalf("%q, want %q", page, want)
+	}
+	if _, err := insert("no lines", "x"); err == nil {
+		t.Fatal("a page without the lines is accepted")
+	}
+}
+
+// TestTargets: bars apply to the first build of Jetway, and only to what was measured.
+func TestTargets(t *testing.T) {
+	of := func(name string, cpu, p99 float64) measured {
+		o := outcome{Requests: 1e6, Usage: usage{User: cpu, Seconds: 1}}
+		fixed := o
+		fixed.Latency = &latency{P99: p99}
+		return measured{Name: name, Closed: []outcome{o}, Fixed: []outcome{fixed}}
+	}
+	r := &report{Results: []*result{
+		{Scenario: "a", Name: "plain", Units: 1, Proxies: []measured{of("new", 9, 100), of("haproxy", 10, 50), of("nginx", 8, 100)}},
+		{Scenario: "h", Name: "1 members", Units: 1, Proxies: []measured{of("new", 10, 1)}},
+		{Scenario: "h", Name: "10 members", Units: 1, Proxies: []measured{of("new", 12, 1)}},
+	}}
+	got := ""
+	for _, tg := range r.targets() {
+		got += fmt.Sprintf("%.2f/%.2f ", tg.got, tg.limit)
+	}
+	if want := "0.90/0.95 1.12/1.00 2.00/1.20 1.20/1.10 "; got != want {
+		t.Fatalf("%s, want %s", got, want)
+	}
+}

@@ -5,6 +5,7 @@
 //
 //	go run ./test/bench                    everything; tables in Markdown on standard output
 //	go run ./test/bench -scenario a,g      these scenarios
+//	go run ./test/bench -docs docs/performance.md   likewise, into that page, in 20 minutes
 //	go run ./test/bench -short             (a) and (g) in a few seconds; fails on gross regression
 //	go run ./test/bench -jetway old=/tmp/jetway1,new=/tmp/jetway2 -proxies old,new -scenario a
 //
@@ -17,6 +18,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +100,7 @@ func play(role string) error {
 // flags are the command line.
 type flags struct {
 	scenarios, proxies, jetways, cores string
-	svg, json                          string
+	svg, json, docs                    string
 	short                              bool
 	seconds, warm                      float64
 	options
@@ -117,6 +119,7 @@ func parse(args []string) (*flags, error) {
 	set.BoolVar(&f.short, "short", false, "(a) and (g) in a few seconds; exit 1 on gross regression")
 	set.StringVar(&f.svg, "svg", "", "file for a chart")
 	set.StringVar(&f.json, "json", "", "file for every figure")
+	set.StringVar(&f.docs, "docs", "", "page whose figures are replaced, with a chart beside it; about 20 minutes")
 	set.StringVar(&f.profile, "perf", "", "directory for a record of perf of each proxy")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -126,6 +129,10 @@ func parse(args []string) (*flags, error) {
 	}
 	if f.short {
 		f.rounds, f.seconds, f.warm = min(f.rounds, 3), min(f.seconds, 2), min(f.warm, 0.5)
+	}
+	if f.docs != "" { // what two cores measure in 20 minutes
+		f.rounds, f.seconds, f.warm = min(f.rounds, 3), min(f.seconds, 2), min(f.warm, 0.4)
+		f.sparing = true
 	}
 	f.measure = time.Duration(f.seconds * float64(time.Second))
 	f.options.warm = time.Duration(f.warm * float64(time.Second))
@@ -151,11 +158,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	r := newReport(b, missing)
+	var page bytes.Buffer
+	if f.docs != "" {
+		if err := f.writable(); err != nil {
+			return err
+		}
+		out = io.MultiWriter(out, &page)
+	}
 	r.head(out, b.kinds)
 	if f.short {
 		err = b.short(ctx, out, r)
 	} else {
 		err = b.all(ctx, f, out, r)
+	}
+	if err == nil && f.docs != "" {
+		err = f.writeDocs(r, page.String())
 	}
 	return errors.Join(err, f.write(r))
 }
@@ -221,7 +238,6 @@ func (b *bench) all(ctx context.Context, f *flags, out io.Writer, r *report) err
 // scenario measures the points of a scenario. What was measured in this run
 // already, for (h), is not measured again for (l).
 func (b *bench) scenario(ctx context.Context, s *scenario, out io.Writer, r *report) error {
-	of := func(name string) string { _, noun, _ := strings.Cut(name, " "); return noun }
 	for _, pt := range s.points {
 		pt.Scenario = s.letter
 		if s.letter == "l" && slices.ContainsFunc(r.Results, func(o *result) bool { return o.Name == pt.Name }) {
@@ -234,14 +250,10 @@ func (b *bench) scenario(ctx context.Context, s *scenario, out io.Writer, r *rep
 		result.table(out)
 		r.Results = append(r.Results, result)
 	}
-	for _, noun := range []string{"members", "tenants", "hosts"} {
-		var group []*result
-		for _, o := range r.Results {
-			if s.letter == "l" && of(o.Name) == noun {
-				group = append(group, o)
-			}
+	if s.letter == "l" {
+		for _, noun := range strings.Fields(growing) {
+			flatness(out, noun, r.group(noun))
 		}
-		flatness(out, noun, group)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type options struct {
 	loadCore  int
 	proxyCore int
 	profile   string // directory for records of perf, "" is none
+	sparing   bool   // leave out what adds little: Caddy where points only vary (a)
 }
 
 // bench runs measurements one after the other.
@@ -88,6 +90,9 @@ func (b *bench) run(ctx context.Context, pt *point) (*result, error) {
 func (b *bench) begin(ctx context.Context, pt *point, k *kind, members []int) (*proxy, error) {
 	if pt.Tenants > 0 && !k.tenants {
 		return nil, errNoEquivalent
+	}
+	if b.sparing && k.Name == "caddy" && strings.Contains("chjkl", pt.Scenario) {
+		return nil, errSpared
 	}
 	s, err := b.newSetup(pt, k.Name, members)
 	if err != nil {

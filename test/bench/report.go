@@ -178,14 +178,8 @@ func flatness(w io.Writer, group string, results []*result) {
 	}
 	fmt.Fprintf(w, "\nAgainst %s, the dearest over the cheapest:", group)
 	for _, m := range results[0].Proxies {
-		least, most := math.Inf(1), 0.0
-		for _, r := range results {
-			if cost := r.of(m.Name).cost(r.Units).Median; !math.IsNaN(cost) {
-				least, most = min(least, cost), max(most, cost)
-			}
-		}
-		if most > 0 {
-			fmt.Fprintf(w, " %s %.2f x;", m.Name, most/least)
+		if ratio := flat(m.Name, results); !math.IsNaN(ratio) {
+			fmt.Fprintf(w, " %s %.2f x;", m.Name, ratio)
 		}
 	}
 	fmt.Fprintln(w)

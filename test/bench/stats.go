@@ -11,6 +11,9 @@ import (
 // errNoEquivalent: a proxy has nothing that does this work.
 var errNoEquivalent = errors.New("has no equivalent")
 
+// errSpared: left out to save time.
+var errSpared = errors.New("left out")
+
 // busyMax is how busy the core of client and members may be, in percent, for
 // requests per second and latencies to say something about the proxy.
 const busyMax = 95
