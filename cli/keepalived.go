@@ -123,6 +123,7 @@ global_defs {
     vrrp_garp_master_repeat 3
     vrrp_garp_master_refresh 10     # for switches that forget
     vrrp_rt_priority 50             # adverts must not wait for anything
+    vrrp_rlimit_rttime 1000000      # 10 ms, the default, ends keepalived on a busy host
     vrrp_no_swap
 }
 

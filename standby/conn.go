@@ -213,7 +213,7 @@ func (m *Mesh) lost(p *peer, c *conn, who *hello, err error) {
 		p.lost = fmt.Sprint(err)
 	}
 	m.mu.Unlock()
-	if current {
+	if current && !errors.Is(err, errReplaced) {
 		m.log.Warn().Str("peer", who.name).Str("node", who.node).Str("reason", fmt.Sprint(err)).Msg("peer lost")
 	}
 }
@@ -242,6 +242,9 @@ func (m *Mesh) refuse(err error, address string) {
 	}
 }
 
+// errReplaced is a connection that gave way to another to the same peer.
+var errReplaced = errors.New("replaced by another connection")
+
 // errEnded is a connection that we or the peer ended with a word.
 var errEnded = errors.New("ended")
 
@@ -264,10 +267,14 @@ func (m *Mesh) serve(ctx context.Context, c *conn) error {
 	c.Close()
 	for range written {
 	}
-	if why := c.ending(); why != nil {
+	switch why := c.ending(); {
+	case why == nil:
+		return err
+	case why.code == byeDuplicate:
+		return errReplaced
+	default:
 		return fmt.Errorf("%w by us: %s", errEnded, why.text)
 	}
-	return err
 }
 
 // read takes frames until the connection ends.
