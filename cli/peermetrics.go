@@ -31,7 +31,7 @@ func newPeerMetrics(mesh *standby.Mesh) *peerMetrics {
 		divergent: d("peer_divergent_shards", "Shards whose contents differed at the last look.", "peer"),
 		records:   d("peer_records_total", "Records exchanged with the peer.", "peer", "direction"),
 		bytes:     d("peer_bytes_total", "Bytes exchanged with the peer.", "peer", "direction"),
-		changed:   d("peer_changed_total", "Records of the peer that were news.", "peer"),
+		changed:   d("peer_changed_total", "Records of the peer that were news, by kind.", "peer", "kind"),
 		walks:     d("peer_walks_total", "Shards that the peer was taught whole.", "peer"),
 		repairs:   d("peer_repairs_total", "Shards that were asked for again because their contents differed.", "peer"),
 		gaps:      d("peer_gaps_total", "Times that changes of the peer did not join.", "peer"),
@@ -83,7 +83,9 @@ func (p *peerMetrics) Collect(ch chan<- prometheus.Metric) {
 		count(p.records, c.RecordsOut, v.Node, "out")
 		count(p.bytes, c.BytesIn, v.Node, "in")
 		count(p.bytes, c.BytesOut, v.Node, "out")
-		count(p.changed, c.Changed, v.Node)
+		for kind := standby.KindSessions; int(kind) < len(c.News); kind++ {
+			count(p.changed, c.News[kind], v.Node, kind.String())
+		}
 		count(p.walks, c.Walks, v.Node)
 		count(p.repairs, c.Repairs, v.Node)
 		count(p.gaps, c.Gaps, v.Node)

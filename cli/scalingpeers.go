@@ -26,6 +26,8 @@ type scalingPeers struct {
 	mu     sync.Mutex // guards all below
 	number uint32
 	pieces int
+	loads  []autoscale.Load // of our last report that had any
+	at     time.Duration
 	whole  map[string]received // by node
 }
 
@@ -61,6 +63,10 @@ func (s *scalingPeers) Exchange(own autoscale.Report) []autoscale.Report {
 // tell writes our report for the others.
 func (s *scalingPeers) tell(own autoscale.Report) {
 	own.Node = s.node
+	if own.Loads == nil { // as they were
+		own.Loads, own.At = s.loads, s.at
+	}
+	s.loads, s.at = own.Loads, own.At
 	text, err := json.Marshal(own)
 	if err != nil || len(text) > piecesMax*pieceMax {
 		return // larger than the scaler itself allows

@@ -22,6 +22,16 @@ const (
 	shardsMax    = 1024
 )
 
+// String names a kind for operators.
+func (id KindID) String() string {
+	names := [...]string{KindSessions: "sessions", KindOrders: "orders", KindAdvice: "advice", KindLoad: "load",
+		KindTenants: "tenants", KindScaling: "scaling"}
+	if int(id) < len(names) {
+		return names[id]
+	}
+	return ""
+}
+
 // Source is the teaching side of one kind of state. Its methods are safe for
 // concurrent use, return within about a millisecond and never wait for a peer.
 type Source interface {

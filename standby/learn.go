@@ -210,7 +210,7 @@ func (l *link) learnChunk(r *reader) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.learnedLocked(n, changed)
+	l.learnedLocked(k, n, changed)
 	if flags&lastChunk != 0 {
 		k.learned[shard].whole, k.learned[shard].once = true, true
 		k.ackLocked(shard)
@@ -218,11 +218,14 @@ func (l *link) learnChunk(r *reader) error {
 	return nil
 }
 
-func (l *link) learnedLocked(records, changed int) {
+func (l *link) learnedLocked(k *kindLink, records, changed int) {
 	l.learnedFrames++
 	l.ackDue = true
 	l.count.RecordsIn += uint64(records)
 	l.count.Changed += uint64(changed)
+	if int(k.ID) < kindsCounted {
+		l.count.News[k.ID] += uint64(changed)
+	}
 }
 
 func (k *kindLink) ackLocked(shard int) {
@@ -255,7 +258,7 @@ func (l *link) learnDelta(r *reader) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.learnedLocked(records, changed)
+	l.learnedLocked(k, records, changed)
 	return nil
 }
 

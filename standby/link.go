@@ -62,12 +62,19 @@ type Counts struct {
 	FramesIn, FramesOut, BytesIn, BytesOut uint64
 	RecordsIn, RecordsOut, Changed         uint64
 	Walks, Repairs, Gaps, Behind           uint64
+	News                                   [kindsCounted]uint64 // Changed by KindID
 }
+
+// kindsCounted is one more than the greatest KindID.
+const kindsCounted = int(KindScaling) + 1
 
 func (c *Counts) add(o *Counts) {
 	c.FramesIn, c.FramesOut = c.FramesIn+o.FramesIn, c.FramesOut+o.FramesOut
 	c.BytesIn, c.BytesOut = c.BytesIn+o.BytesIn, c.BytesOut+o.BytesOut
 	c.RecordsIn, c.RecordsOut, c.Changed = c.RecordsIn+o.RecordsIn, c.RecordsOut+o.RecordsOut, c.Changed+o.Changed
+	for i := range c.News {
+		c.News[i] += o.News[i]
+	}
 	c.Walks, c.Repairs, c.Gaps, c.Behind = c.Walks+o.Walks, c.Repairs+o.Repairs, c.Gaps+o.Gaps, c.Behind+o.Behind
 }
 

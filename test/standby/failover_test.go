@@ -102,32 +102,35 @@ func (w *world) probe() *prober {
 	return p
 }
 
-// outage ends the probes and returns how long no new connection after a moment
-// was answered: from the first that failed to the first after it since when
-// none failed.
+// outage ends the probes and returns how long new connections after a moment
+// were not answered: from the first that failed to the first that was.
 func (p *prober) outage(after time.Time) time.Duration {
 	p.stop()
 	p.wg.Wait()
 	slices.SortFunc(p.seen, func(a, b probe) int { return a.start.Compare(b.start) })
-	var first, last time.Time
-	for _, s := range p.seen {
-		if s.err == nil || s.start.Before(after.Add(-probeWait)) {
+	for i, first := range p.seen {
+		if first.err == nil || first.start.Before(after.Add(-probeWait)) {
 			continue
 		}
-		if first.IsZero() {
-			first = s.start
+		for j := i + 1; j < len(p.seen); j++ {
+			if good(p.seen[j:]) {
+				return p.seen[j].start.Sub(first.start)
+			}
 		}
-		last = s.start
+		return time.Since(first.start)
 	}
-	if first.IsZero() {
-		return 0
-	}
-	for _, s := range p.seen {
-		if s.start.After(last) {
-			return s.start.Sub(first)
+	return 0
+}
+
+// good reports whether it works again: one probe after the other does, so that
+// a single slow one on a busy machine is no outage of its own.
+func good(next []probe) bool {
+	for _, s := range next[:min(5, len(next))] {
+		if s.err != nil {
+			return false
 		}
 	}
-	return time.Since(first)
+	return true
 }
 
 // repeats is how often a fault is made.

@@ -26,7 +26,7 @@ func peerKey() string {
 // eventually waits for f, and fails with what it last said.
 func eventually(t testing.TB, what string, within time.Duration, f func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) { // f may run programs
 		err := f()
 		if err == nil {
 			return
