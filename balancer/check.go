@@ -93,6 +93,13 @@ func (c *Check) Target() CheckTarget {
 	return c.target
 }
 
+// Made reports whether there is a result.
+func (c *Check) Made() bool {
+	c.upstream.mu.Lock()
+	defer c.upstream.mu.Unlock()
+	return c.status.Checks > 0
+}
+
 // Doze begins to watch whether the member answers requests; Ask and Awake tell.
 func (c *Check) Doze() { c.upstream.asleep.Store(1) }
 

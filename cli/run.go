@@ -17,6 +17,7 @@ import (
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/discovery"
+	"jetway/discovery/probe"
 	"jetway/proxy"
 )
 
@@ -89,6 +90,7 @@ type loadBalancer struct {
 	execs    *discovery.Execs
 	gossip   *discovery.Gossip // nil: not configured
 	admin    *admin.Server
+	prober   *probe.Prober
 	reloader *reloader
 	tenants  *tenants
 	peers    *peers // nil: there is no standby section
@@ -121,9 +123,10 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err := lb.sessions.seal(cfg, &routing); err != nil {
 		return nil, err
 	}
-	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open, Tell: logVerdicts(log), Sessions: lb.sessions.store}); err != nil {
+	if lb.router, err = balancer.NewRouter(routing, balancer.Options{Transport: proxy.NewPools().Open, Tell: logVerdicts(log), Changed: lb.checksChanged, Sessions: lb.sessions.store}); err != nil {
 		return nil, err
 	}
+	lb.prober = probe.New(probe.Options{Checks: func() []*balancer.Check { return lb.router.Table().Checks() }, TLS: proxy.MemberTLS}, log)
 	lb.tenants.admission = lb.router.Admission()
 	lb.tenants.commit(book)
 	if lb.server, err = proxy.New(cfg.Proxy, lb.router, log); err != nil {
@@ -167,6 +170,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"readiness", stageWork, lb.settle},
 		{"tenants", stageWork, lb.tenants.Run},
 		{"sessions", stageWork, lb.sessions.Run},
+		{"checks", stageWork, lb.prober.Run},
 		{"reload", stageWork, lb.reloader.Run},
 		{"names", stageWork, lb.names.Run},
 		{"exec", stageWork, lb.execs.Run},
@@ -199,7 +203,7 @@ func (lb *loadBalancer) settle(ctx context.Context) error {
 	step := time.NewTicker(settleStep)
 	defer step.Stop()
 	var joined time.Time
-	for waiting := lb.gossip != nil || !lb.execs.Settled(); waiting; {
+	for waiting := lb.gossip != nil || !lb.execs.Settled() || !lb.checked(); waiting; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -211,7 +215,7 @@ func (lb *loadBalancer) settle(ctx context.Context) error {
 			}
 			last := time.Unix(0, lb.gossiped.Load())
 			quiet := lb.gossip == nil || now.Sub(joined) >= settleQuiet && now.Sub(last) >= settleQuiet
-			waiting = joined.IsZero() || !quiet || !lb.execs.Settled()
+			waiting = joined.IsZero() || !quiet || !lb.execs.Settled() || !lb.checked()
 		}
 	}
 	t := lb.router.Table()

@@ -55,6 +55,8 @@ services:
     limits: {body: 1MiB}
     rewrite: {location: true, cookies: true}
     affinity: {mode: learn, key_file: c.key, cookies: [sid], strip_unknown: true, source: "header:X-Device", cookie: {name: LB, path: /app, same_site: none, max_age: 1h}}
+    health: {type: http, path: "/ok?x=1", host: h.example.com, status: "200,210-299", body: fine, interval: 3s, timeout: 500ms, fall: 4, rise: 1, failures: 0, server_errors: true, max_ejected: 25%, slow_start: 0s}
+    balance: {hash: "header:X-Key"}
     domains:
       d:
         tenant_range: " 5-9, 1,* "
@@ -81,6 +83,11 @@ func equal(t *testing.T, what string, got, want any) {
 	}
 }
 
+func standardHealth() balancer.Health {
+	return balancer.Health{Type: balancer.CheckTCP, Path: "/", Status: []balancer.StatusRange{{Lo: 200, Hi: 399}}, Interval: 2 * time.Second,
+		Timeout: time.Second, Fall: 3, Rise: 2, Failures: 5, MaxEjected: 0.5, SlowStart: 30 * time.Second}
+}
+
 func TestSmallestFile(t *testing.T) {
 	c := mustParse(t, smallest, nil)
 	equal(t, "name", c.Name, "lb1")
@@ -93,7 +100,7 @@ func TestSmallestFile(t *testing.T) {
 	all, _ := tenant.ParseRanges("*")
 	equal(t, "clusters", c.Clusters, []balancer.ClusterConfig{{
 		Service: "app", Key: balancer.Key{Domain: "d", SubDomain: "worker"}, Hosts: []string{"localhost"}, Ranges: all,
-		Balance: balancer.LeastRequests, MemberScheme: balancer.SchemeSame, Retry: balancer.Retry{Attempts: 2, Budget: 0.2},
+		Balance: balancer.LeastRequests, Health: standardHealth(), MemberScheme: balancer.SchemeSame, Retry: balancer.Retry{Attempts: 2, Budget: 0.2},
 		Affinity: balancer.Affinity{Mode: balancer.AffinityCookie, Timeout: 10 * time.Minute, Cookies: []string{"JSESSIONID", "PHPSESSID"},
 			Cookie: balancer.StickyCookie{Name: "JETWAY", Path: "/", SameSite: "Lax"}},
 	}})
@@ -142,7 +149,11 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "TLS of mgt", mgt.MemberTLS, balancer.MemberTLS{ServerName: "s"})
 	equal(t, "TLS of worker", worker.MemberTLS, balancer.MemberTLS{CAFile: "/etc/jetway/ca.pem", ServerName: "s", Insecure: true})
 	equal(t, "schemes", []balancer.Scheme{mgt.MemberScheme, worker.MemberScheme, esb.MemberScheme}, []balancer.Scheme{"https", "https", "http"})
-	equal(t, "balance", []balancer.Policy{mgt.Balance, esb.Balance}, []balancer.Policy{"round_robin", "least_requests"})
+	equal(t, "balance", []balancer.Policy{mgt.Balance, esb.Balance}, []balancer.Policy{"hash", "least_requests"})
+	equal(t, "hash", []balancer.HashBy{mgt.HashBy, esb.HashBy}, []balancer.HashBy{{What: "header", Header: "X-Key"}, {}})
+	equal(t, "health of mgt", mgt.Health, balancer.Health{Type: "http", Path: "/ok?x=1", Host: "h.example.com", Status: []balancer.StatusRange{{Lo: 200, Hi: 200}, {Lo: 210, Hi: 299}},
+		Body: "fine", Interval: 3 * time.Second, Timeout: 500 * time.Millisecond, Fall: 4, Rise: 1, ServerErrors: true, MaxEjected: 0.25})
+	equal(t, "health of esb", esb.Health, standardHealth())
 	equal(t, "listeners", [][]string{mgt.Listeners, worker.Listeners}, [][]string{{"in"}, nil})
 	equal(t, "allow_from", []int{len(mgt.AllowFrom), len(worker.AllowFrom)}, []int{1, 0})
 }

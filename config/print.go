@@ -317,7 +317,8 @@ func (c *Config) printServices(p printer) {
 
 func printCluster(p printer, c balancer.ClusterConfig) {
 	p.texts("hosts", c.Hosts)
-	p.text("balance", string(c.Balance))
+	printBalance(p, &c)
+	printHealth(p.section("health"), &c.Health)
 	retry := p.section("retry")
 	retry.plain("attempts", c.Retry.Attempts)
 	retry.text("budget", formatPercent(c.Retry.Budget))

@@ -143,7 +143,8 @@ func (d *serviceDecoder) block(o object, s *settings) {
 	if o.has("hosts") {
 		s.hostsAt = readList(o, "hosts", &s.Hosts, parsePattern)
 	}
-	read(o, "balance", &s.Balance, parseChoice(balancer.LeastRequests, balancer.RoundRobin))
+	d.balance(o, &s.ClusterConfig)
+	d.health(o.section("health"), &s.Health)
 	retry := o.section("retry")
 	read(retry, "attempts", &s.Retry.Attempts, parseNumber(1, 10))
 	read(retry, "budget", &s.Retry.Budget, parsePercent)

@@ -133,9 +133,14 @@ func (ps *Pools) Open(e *balancer.Endpoint) io.Closer {
 	ps.all[p] = struct{}{}
 	ps.mu.Unlock()
 	if e.TLS {
-		p.tls, p.fail = memberTLS(e.Upstream.Member().Name(), e.MemberTLS)
+		p.tls, p.fail = MemberTLS(e)
 	}
 	return p
+}
+
+// MemberTLS returns how the member at an endpoint with TLS is spoken to.
+func MemberTLS(e *balancer.Endpoint) (*tls.Config, error) {
+	return memberTLS(e.Upstream.Member().Name(), e.MemberTLS)
 }
 
 // memberTLS builds the client side of TLS to a member.

@@ -25,10 +25,11 @@ func layers() map[string][]string {
 	middle := []string{"balancer", "balancer/session", "tenant"}
 	return map[string][]string{
 		".":                {"cli"},
-		"cli":              {"cli/demo", "proxy", "discovery", "standby", "autoscale", "admin", "config", "balancer", "balancer/session", "tenant", "tenant/directory"},
+		"cli":              {"cli/demo", "proxy", "discovery", "discovery/probe", "standby", "autoscale", "admin", "config", "balancer", "balancer/session", "tenant", "tenant/directory"},
 		"cli/demo":         {},
 		"proxy":            middle,
 		"discovery":        middle,
+		"discovery/probe":  {"balancer"},
 		"standby":          {"balancer", "balancer/session", "tenant"},
 		"autoscale":        middle,
 		"admin":            middle,
@@ -47,7 +48,7 @@ func homes() map[string][]string {
 		"github.com/hashicorp/memberlist": {"discovery"},
 		"gopkg.in/yaml.v3":                {"config"},
 		"github.com/spf13/cobra":          {"cli", "cli/demo"},
-		"github.com/valyala/fasthttp":     {"proxy", "discovery", "autoscale", "cli", "cli/demo", "admin"},
+		"github.com/valyala/fasthttp":     {"proxy", "discovery/probe", "autoscale", "cli", "cli/demo", "admin"},
 		"net/http":                        {"admin", "cli", "cli/demo", "discovery", "autoscale", "proxy", "tenant/directory"},
 		"database/sql":                    {"tenant/directory"},
 	}
