@@ -102,6 +102,8 @@ type View struct {
 	census    *census
 	endpoints []*Endpoint
 	slots     []slot        // beside endpoints
+	hots      []*hot        // likewise
+	mask      uint64        // all notes that concern some slot
 	order     []int32       // round_robin: indexes of slots by weight
 	drawing   *drawing      // nil: all weights are equal
 	maglev    []uint16      // hash, in large clusters
@@ -186,6 +188,10 @@ func (c *Cluster) addView(l Listener, opts *Options) {
 func (v *View) prepare() {
 	if len(v.slots) == 0 {
 		return
+	}
+	for i := range v.slots {
+		v.hots = append(v.hots, v.slots[i].hot)
+		v.mask |= v.slots[i].mask
 	}
 	v.drawing = newDrawing(v.slots)
 	switch {

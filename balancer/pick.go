@@ -49,6 +49,8 @@ func (v *View) Pick(now int64, hash uint64, tried []*Upstream) *Endpoint {
 	default:
 		if len(v.slots) > scanMax {
 			i = v.pickTwo(now, tried)
+		} else if v.drawing == nil && len(tried) == 0 {
+			i = v.glance()
 		}
 	}
 	if i < 0 {
@@ -85,11 +87,42 @@ func (v *View) fitCost(i int, now int64, r uint64, tried []*Upstream) (uint64, b
 	return (s.hot.inFlight() + 1) * loadUnit * s.hot.price.Load(), true
 }
 
+// glance is scan for a few members of equal weight of which none has a note:
+// the usual case, in a loop without branches. -1 where some has one.
+func (v *View) glance() int {
+	start := below(uint32(v.random()), len(v.hots))
+	best, notes, k := ^uint64(0), uint64(0), uint64(0)
+	for _, h := range v.hots[start:] {
+		notes |= h.note.Load()
+		best = min(best, h.inFlight()<<8|k)
+		k++
+	}
+	for _, h := range v.hots[:start] {
+		notes |= h.note.Load()
+		best = min(best, h.inFlight()<<8|k)
+		k++
+	}
+	if notes&v.mask != 0 {
+		return -1
+	}
+	i := start + int(best&0xff)
+	if i >= len(v.hots) {
+		i -= len(v.hots)
+	}
+	return i
+}
+
 // pickTwo takes the less loaded of two members drawn by weight.
 func (v *View) pickTwo(now int64, tried []*Upstream) int {
 	for range drawsMax {
 		r := v.random()
 		i, j := v.drawTwo(r)
+		if x, y := v.hots[i], v.hots[j]; v.drawing == nil && len(tried) == 0 && (x.note.Load()|y.note.Load())&v.mask == 0 {
+			if x.inFlight() <= y.inFlight() {
+				return i
+			}
+			return j
+		}
 		a, aok := v.fitCost(i, now, r, tried)
 		b, bok := v.fitCost(j, now, r>>10, tried)
 		switch {

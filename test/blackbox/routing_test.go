@@ -161,5 +161,5 @@ services:
 	if g := a.do(t); g.status != 502 || g.reason() != "connect_failed" {
 		t.Errorf("refused connection: %s, want 502 connect_failed", g)
 	}
-	awaitState(t, j, "dead", "ejected", time.Second)
+	awaitState(t, j, "dead", "down", 5*time.Second) // its first check found that out before
 }
