@@ -64,6 +64,7 @@ func (s *site) String() string {
   static:
     - {id: m, domain: d, host: 127.0.0.1, http: %d}
 %sservices:
+  defaults: {health: {type: none, failures: 0}}
   s:
     hosts: [a.test]
     affinity: {mode: none}

@@ -102,7 +102,7 @@ membership:
   identify: [{path: "**/t/{tenant}/"}, {query: tenantDomain}]
   directory: {file: tenants.csv}
 services:
-  defaults: {member_scheme: http, affinity: {mode: none}}
+  defaults: {member_scheme: http, affinity: {mode: none}, health: {type: none, failures: 0}}
   t1:
     hosts: [t1.lb.test]
     domains:

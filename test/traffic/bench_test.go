@@ -45,7 +45,8 @@ func startBench(t *testing.T, o options, ports ...int) *bench {
 	for i, port := range ports {
 		fmt.Fprintf(&c, "    - {id: m%d, domain: d.domain, host: 127.0.0.1, http: %d}\n", i, port)
 	}
-	fmt.Fprintf(&c, "services:\n  s:\n    hosts: [lb.test]\n    affinity: {mode: none}\n%s    domains:\n      d.domain: {tenant_range: \"*\"}\n", o.service)
+	// Members here break as they like and take one connection at a time: nobody is to check or eject them.
+	fmt.Fprintf(&c, "services:\n  defaults: {health: {type: none, failures: 0}}\n  s:\n    hosts: [lb.test]\n    affinity: {mode: none}\n%s    domains:\n      d.domain: {tenant_range: \"*\"}\n", o.service)
 	b.config = c.String()
 	b.Jetway = harness.Start(t, b.config, harness.ExitCode(o.exitCode))
 	return b
