@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenTicketCommand(), keygenPeerCommand())
+	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenDomainCommand(), keygenTicketCommand(), keygenPeerCommand())
 }
 
 func keygenPeerCommand() *cobra.Command {
@@ -42,6 +43,41 @@ func keygenGossipCommand() *cobra.Command {
 same: Jetway (membership.gossip.key_file), "jetway member --key-file", and a
 stock agent by "serf agent -encrypt".`, `  jetway keygen gossip --out gossip.key
   serf agent -encrypt "$(cat gossip.key)" -tag domain=as.shared.domain -tag http=9763`)
+}
+
+func keygenDomainCommand() *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use: "domain", Short: "Make a pair of keys that says who may serve a domain",
+		Long: `Makes an Ed25519 key pair in PEM. Whoever has the private key signs members, by
+"jetway member --sign-key-file" or "jetway sign"; load balancers have the public
+one (require_signature: {public_key_file: domain.pub}) and give unsigned members
+no requests. To rotate, put both public keys into the file, sign with the new
+private key, and remove the old public key.`,
+		Example: "  jetway keygen domain --out domain.key     # and domain.pub beside it",
+		Args:    noCommand,
+		RunE: func(c *cobra.Command, _ []string) error {
+			private, public, err := discovery.NewDomainKey()
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				_, err := fmt.Fprint(c.OutOrStdout(), private, public)
+				return err
+			}
+			other := strings.TrimSuffix(out, ".key") + ".pub"
+			if err := writeNew(other, public); err != nil {
+				return err
+			}
+			if err := writeNew(out, private); err != nil {
+				os.Remove(other)
+				return err
+			}
+			return os.Chmod(other, 0o644)
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "write the private key to a new `file` that only you may read, and the public one beside it with the ending .pub, instead of printing")
+	return c
 }
 
 // keyCommand makes 32 random bytes in base64, which is what all shared keys are.

@@ -1,36 +1,36 @@
 package cli
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"os/signal"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"jetway/balancer"
+	"jetway/config"
 	"jetway/discovery"
 )
 
-// memberFlags are what "jetway member" is told.
-type memberFlags struct {
-	id, domain, host, zone string
-	subDomains, maps       []string
-	http, https            uint16
-	weight                 int
-	gossip                 discovery.GossipConfig
-	installation           string
-	drainWait              time.Duration
+// agentFlags are what "jetway member" is told beside the member itself.
+type agentFlags struct {
+	memberFlags
+	sign         signFlags
+	gossip       discovery.GossipConfig
+	check        string
+	installation string
+	drainWait    time.Duration
 }
 
 func memberCommand() *cobra.Command {
-	var f memberFlags
+	var f agentFlags
 	var logs logFlags
 	c := &cobra.Command{
 		Use:   "member",
@@ -39,88 +39,118 @@ func memberCommand() *cobra.Command {
 SIGTERM or SIGINT: then it says that the member drains, waits until requests in
 flight are done (--drain-wait), and leaves. A second signal ends it at once.
 
+With --check the member is announced only once the application works, and says
+that it drains while it does not. SIGUSR1 lets it say that it drains, SIGUSR2
+that it takes requests again.
+
+A file (--file) can say all that flags say. It is read again when it changes and
+on SIGHUP: weight, state, ports and all else that is announced changes without a
+restart; what concerns gossip itself does not.
+
+Where the load balancers require signatures, give the key of the domain
+(--sign-key-file), and signatures are made and renewed; or a signature that
+"jetway sign" made where the key is kept.
+
 Exit codes: 0 after leaving, 1 it could not start, 2 the command line is wrong or
 a second signal came.`,
 		Example: `  jetway member --domain as.shared.domain --http 9763 --join 127.0.0.1:7946
-  jetway member --domain as.shared.domain --sub-domain mgt --https 9443 --map 8243=9444 \
-      --bind 10.0.0.21:7946 --join 10.0.0.4:7946 --join 10.0.0.5:7946 --key-file gossip.key`,
+  jetway member --domain as.shared.domain --sub-domain mgt,worker --https 9443 --map 8243=9444 \
+      --check http:///health --sign-key-file domain.key \
+      --bind 10.0.0.21:7946 --join 10.0.0.4:7946 --join 10.0.0.5:7946 --key-file gossip.key
+  jetway member --file member.yaml`,
 		Args: noCommand,
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := f.config(os.Hostname)
+		files := newWatcher(statFile)
+		files.loading([]string{f.file})
+		cfg, err := f.config(c, os.Hostname)
 		if err != nil {
-			return &usageError{err, c.CommandPath()}
+			return err
 		}
+		files.found(cfg.Files)
 		log, err := logs.logger(c, c.ErrOrStderr())
 		if err != nil {
 			return err
 		}
-		return announce(c.Context(), cfg, log)
+		r := memberRun{cfg: cfg, files: files, log: log, load: func() (*config.Member, error) { return f.config(c, os.Hostname) }}
+		return r.run(c.Context())
 	}
 	f.add(c)
 	logs.add(c)
 	return c
 }
 
-func (f *memberFlags) add(c *cobra.Command) {
+func (f *agentFlags) add(c *cobra.Command) {
+	f.memberFlags.add(c)
 	fs := c.Flags()
-	fs.StringVar(&f.domain, "domain", "", "domain that the member serves (required)")
-	fs.StringSliceVar(&f.subDomains, "sub-domain", nil, "part of the domain that it serves, repeatable (default worker)")
-	fs.Uint16Var(&f.http, "http", 0, "`port` of the application for HTTP")
-	fs.Uint16Var(&f.https, "https", 0, "`port` of the application for HTTPS")
-	fs.StringArrayVar(&f.maps, "map", nil, "`public=own` ports, as in 8280=9763: what comes in on the first goes to the second; repeatable")
-	fs.StringVar(&f.host, "host", "", "`IP` address of the application (default: that of gossip)")
-	fs.IntVar(&f.weight, "weight", 1, "share of the load relative to the others, 1 to 1000")
-	fs.StringVar(&f.zone, "zone", "", "where the member is, shown to operators")
-	fs.StringVar(&f.id, "id", "", "`name` that is unique in its domain and stays over restarts (default: host name and port)")
+	fs.StringVar(&f.check, "check", "", "check the application at a `URL` without host, tcp: or http:///path; a port may stand in it, as in http://:8080/health")
+	fs.StringVar(&f.sign.KeyFile, "sign-key-file", "", "`file` with the private key of the domain, as \"jetway keygen domain\" makes it")
+	fs.DurationVar(&f.sign.Valid, "sign-valid", 24*time.Hour, "how long each signature is good; it is renewed after two thirds")
+	fs.StringVar(&f.sign.Signature, "signature", "", "what \"jetway sign\" printed")
+	fs.StringVar(&f.sign.SignatureFile, "signature-file", "", "`file` that holds it")
 	fs.StringVar(&f.gossip.Bind, "bind", "", "`ip:port` for gossip (default 0.0.0.0:7946, or 127.0.0.1 and any port if all of --join is on loopback)")
 	fs.StringVar(&f.gossip.Advertise, "advertise", "", "`ip:port` that others reach gossip at (default: --bind)")
 	fs.StringArrayVar(&f.gossip.Join, "join", nil, "`host:port` of a load balancer or anybody else in the pool, repeatable")
 	fs.StringVar(&f.gossip.KeyFile, "key-file", "", "`file` with the key of the pool, as \"jetway keygen gossip\" makes it")
 	fs.BoolVar(&f.gossip.Insecure, "insecure", false, "allow gossip beyond loopback without a key")
+	fs.StringVar(&f.gossip.StateDir, "state-dir", "", "`directory` for what is kept over restarts: addresses of the pool, rotated keys")
 	fs.StringVar(&f.installation, "installation", "", "only the load balancers of this installation shall see it (default: all)")
 	fs.DurationVar(&f.drainWait, "drain-wait", 5*time.Second, "how long to stay after saying that it drains")
 }
 
-// config checks what the flags themselves say; discovery checks the rest.
-func (f *memberFlags) config(hostname func() (string, error)) (discovery.AgentConfig, error) {
-	m := balancer.Member{ID: f.id, Domain: f.domain, SubDomains: f.subDomains, Host: f.host, HTTP: f.http, HTTPS: f.https,
-		Weight: f.weight, Zone: f.zone}
-	cfg := discovery.AgentConfig{Gossip: f.gossip, Installation: f.installation, DrainWait: max(0, f.drainWait)}
-	if f.domain == "" {
-		return cfg, fmt.Errorf("--domain is missing")
+// config reads the file and the flags; discovery checks what remains.
+func (f *agentFlags) config(c *cobra.Command, hostname func() (string, error)) (*config.Member, error) {
+	cfg, err := f.memberFlags.load(c, hostname)
+	if err != nil {
+		return nil, err
 	}
-	for _, text := range f.maps {
-		from, to, ok := strings.Cut(text, "=")
-		p, err1 := strconv.ParseUint(from, 10, 16)
-		q, err2 := strconv.ParseUint(to, 10, 16)
-		if !ok || err1 != nil || err2 != nil || p == 0 || q == 0 {
-			return cfg, fmt.Errorf("cannot use --map %q: expected public=own ports, as in 8280=9763", text)
+	given := func(name string, set func()) {
+		if c.Flags().Changed(name) || f.file == "" {
+			set()
 		}
-		m.Ports = append(m.Ports, balancer.PortMapping{From: uint16(p), To: uint16(q)})
 	}
-	var some uint16
-	if len(m.Ports) > 0 {
-		some = m.Ports[0].To
+	g := &cfg.Gossip
+	given("bind", func() { g.Bind = f.gossip.Bind })
+	given("advertise", func() { g.Advertise = f.gossip.Advertise })
+	given("join", func() { g.Join = f.gossip.Join })
+	given("key-file", func() { g.KeyFile = f.gossip.KeyFile })
+	given("insecure", func() { g.Insecure = f.gossip.Insecure })
+	given("state-dir", func() { g.StateDir = f.gossip.StateDir })
+	given("installation", func() { cfg.Installation = f.installation })
+	given("drain-wait", func() { cfg.DrainWait = max(0, f.drainWait) })
+	if err = f.sign.overlay(c, &cfg.Announcement.Signing); err == nil && f.check != "" {
+		cfg.Announcement.Check, err = parseCheck(f.check, cfg.Announcement.Check)
 	}
-	some = cmp.Or(m.HTTP, m.HTTPS, some)
-	if some == 0 {
-		return cfg, fmt.Errorf("no port is given: expected --http, --https or --map")
+	if err != nil {
+		return nil, &usageError{err, c.CommandPath()}
 	}
-	if f.id != "" {
-		cfg.Node = f.id + "." + f.domain // unique in the pool, as the id is in its domain
-	} else {
-		name, err := hostname()
-		if err != nil {
-			return cfg, fmt.Errorf("cannot find the host name, give --id: %w", err)
-		}
-		cfg.Node = name + "-" + strconv.Itoa(int(some))
+	if g.Bind == "" {
+		g.Bind = defaultBind(g.Join)
 	}
-	if cfg.Gossip.Bind == "" {
-		cfg.Gossip.Bind = defaultBind(f.gossip.Join)
-	}
-	cfg.Member = m
 	return cfg, nil
+}
+
+// parseCheck takes tcp:, tcp://:9763, http:///health and http://:9763/health.
+func parseCheck(text string, c discovery.LocalCheck) (discovery.LocalCheck, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "tcp" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" && u.Scheme == "tcp" || u.Opaque != "" {
+		return c, fmt.Errorf("cannot use --check %q: expected tcp:, tcp://:9763, http:///path or http://:9763/path", text)
+	}
+	c.Type, c.Path = u.Scheme, u.RequestURI()
+	if c.Type == "tcp" {
+		c.Path = ""
+	}
+	if h := u.Hostname(); h != "" {
+		c.Host = h
+	}
+	if p := u.Port(); p != "" {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return c, fmt.Errorf("cannot use --check %q: expected a port from 1 to 65535", text)
+		}
+		c.Port = uint16(n)
+	}
+	return c, nil
 }
 
 // defaultBind takes a free port where only this machine is meant, so that
@@ -138,21 +168,84 @@ func defaultBind(join []string) string {
 	return "127.0.0.1:0"
 }
 
-func announce(ctx context.Context, cfg discovery.AgentConfig, log zerolog.Logger) error {
-	agent, err := discovery.NewAgent(cfg, log)
+// memberRun is one run of "jetway member".
+type memberRun struct {
+	cfg   *config.Member
+	files *watcher
+	log   zerolog.Logger
+	load  func() (*config.Member, error)
+}
+
+func (m *memberRun) run(ctx context.Context) error {
+	m.warn(m.cfg)
+	agent, err := discovery.NewAgent(m.cfg.AgentConfig, m.log)
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilSignal(ctx, log, nil)
+	hangup := make(chan struct{}, 1)
+	ctx, stop := untilSignal(ctx, m.log, hangup)
 	defer stop()
+	told := make(chan os.Signal, 4)
+	signal.Notify(told, drainSignals()...)
+	defer signal.Stop(told)
+	go m.attend(ctx, agent, hangup, told)
 	go func() {
 		if addr, err := agent.Addr(ctx); err == nil {
-			log.Info().Str("node", cfg.Node).Str("domain", cfg.Member.Domain).Stringer("gossip", addr).Msg("member announced")
+			m.log.Info().Str("node", m.cfg.Node).Str("domain", m.cfg.Announcement.Member.Domain).Stringer("gossip", addr).Msg("gossip is up")
 		}
 	}()
 	if err := agent.Run(ctx); err != nil {
 		return err
 	}
-	log.Info().Msg("left")
+	m.log.Info().Msg("left")
 	return nil
+}
+
+// attend changes what is announced by signals and by the file, until ctx ends.
+func (m *memberRun) attend(ctx context.Context, agent *discovery.Agent, hangup <-chan struct{}, told <-chan os.Signal) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-told:
+			drain := s == drainSignals()[0]
+			m.log.Info().Stringer("signal", s).Bool("drain", drain).Msg("told by signal")
+			agent.Drain(drain)
+		case <-hangup:
+			m.reload(agent, "SIGHUP")
+		case <-tick.C:
+			if len(m.cfg.Files) > 0 && m.files.poll(m.cfg.Files) {
+				m.reload(agent, "file changed")
+			}
+		}
+	}
+}
+
+// reload reads the file again. On an error everything stays as it was.
+func (m *memberRun) reload(agent *discovery.Agent, cause string) {
+	m.files.loading(m.cfg.Files)
+	next, err := m.load()
+	if err == nil {
+		m.files.found(next.Files)
+		if next.Node != m.cfg.Node || next.Installation != m.cfg.Installation || fmt.Sprint(next.Gossip) != fmt.Sprint(m.cfg.Gossip) {
+			err = errors.New("node, installation, state_dir and gossip cannot change while it runs; restart it, or take the change back")
+		} else {
+			err = agent.Announce(next.Announcement)
+		}
+	}
+	if err != nil {
+		m.log.Error().Str("cause", cause).Err(err).Msg("member file not taken, what was announced stays")
+		return
+	}
+	m.cfg = next
+	m.warn(next)
+	m.log.Info().Str("cause", cause).Msg("member file read again")
+}
+
+func (m *memberRun) warn(cfg *config.Member) {
+	for _, w := range cfg.Warnings {
+		m.log.Warn().Str("warning", w.String()).Msg("member file")
+	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"jetway/discovery"
 )
 
 const goodConf = `loadbalancer:
@@ -173,12 +175,12 @@ func TestMemberFlags(t *testing.T) {
 	f := func(node, bind, problem string, args ...string) {
 		t.Helper()
 		c := &cobra.Command{}
-		var flags memberFlags
+		var flags agentFlags
 		flags.add(c)
 		if err := c.ParseFlags(args); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := flags.config(func() (string, error) { return "web1", nil })
+		cfg, err := flags.config(c, func() (string, error) { return "web1", nil })
 		if problem != "" {
 			if err == nil || !strings.Contains(err.Error(), problem) {
 				t.Fatalf("%v: %v, want %q", args, err, problem)
@@ -198,6 +200,36 @@ func TestMemberFlags(t *testing.T) {
 	f("", "", `--map "8280"`, "--domain=d", "--map=8280")
 	f("", "", `--map "0=1"`, "--domain=d", "--map=0=1")
 	f("", "", `--map "1=65536"`, "--domain=d", "--map=1=65536")
+	f("", "", "from two places", "--domain=d", "--http=80", "--signature=x", "--sign-key-file=y")
+	f("", "", `--check "ftp:"`, "--domain=d", "--http=80", "--check=ftp:")
+
+	// A file says the same, and flags replace what it says.
+	file := filepath.Join(t.TempDir(), "member.yaml")
+	if err := os.WriteFile(file, []byte("domain: e\nhttp: 81\nid: w2\nnode: n2\ngossip: {bind: 127.0.0.1:7}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f("n2", "127.0.0.1:7", "", "--file="+file)
+	f("n3", "127.0.0.1:8", "", "--file="+file, "--node=n3", "--bind=127.0.0.1:8", "--weight=4")
+	f("", "", "cannot read member file", "--file="+file+"x")
+}
+
+func TestParseCheck(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		c, err := parseCheck(text, discovery.LocalCheck{Port: 9})
+		if got := fmt.Sprintf("%s %s %d %s", c.Type, c.Host, c.Port, c.Path); err != nil && want != "" || err == nil && got != want {
+			t.Fatalf("%q = %q, %v; want %q", text, got, err, want)
+		}
+	}
+	f("tcp:", "tcp  9 ")
+	f("tcp://:80", "tcp  80 ")
+	f("http:///health?deep=1", "http  9 /health?deep=1")
+	f("http://10.0.0.1:81/x", "http 10.0.0.1 81 /x")
+	f("http://:0/", "")
+	f("http://:99999/", "")
+	f("https:///", "")
+	f("health", "")
+	f("", "")
 }
 
 func TestNodeName(t *testing.T) {

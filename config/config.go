@@ -113,7 +113,7 @@ func Parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 }
 
 func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Config, *decoder) {
-	d := newDecoder(file, env)
+	d := newDecoder(file, env, schema())
 	root, problems := parseTree(file, data)
 	d.problems = problems
 	if root == nil {

@@ -45,7 +45,7 @@ type object struct {
 	inherits bool   // what is left out keeps the value it has, instead of the default
 }
 
-func newDecoder(file string, env func(string) (string, bool)) *decoder {
+func newDecoder(file string, env func(string) (string, bool), schema []key) *decoder {
 	d := &decoder{
 		file: file, env: env,
 		keys: make(map[string]key), children: make(map[string][]string), masked: make(map[string]bool),
@@ -53,7 +53,7 @@ func newDecoder(file string, env func(string) (string, bool)) *decoder {
 	if abs, err := filepath.Abs(file); err == nil {
 		d.dir = filepath.Dir(abs)
 	}
-	for _, k := range schema() {
+	for _, k := range schema {
 		d.keys[k.path] = k
 		parent, name := "", k.path
 		if i := strings.LastIndexByte(k.path, '.'); i >= 0 {

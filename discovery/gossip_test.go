@@ -142,7 +142,7 @@ func startAgent(t testing.TB, node, id string, cfg GossipConfig, wait time.Durat
 		cfg.Bind = "127.0.0.1:0"
 	}
 	a, err := NewAgent(AgentConfig{Gossip: cfg, Node: node, DrainWait: wait,
-		Member: balancer.Member{ID: id, Domain: "d", HTTP: 9763, SubDomains: []string{"mgt", "worker"}}}, testLog(t))
+		Announcement: Announcement{Member: balancer.Member{ID: id, Domain: "d", HTTP: 9763, SubDomains: []string{"mgt", "worker"}}}}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func TestExposedKeyIsAWarning(t *testing.T) {
 func TestNewAgentRefuses(t *testing.T) {
 	f := func(bind string, m balancer.Member, want string) {
 		t.Helper()
-		cfg := AgentConfig{Gossip: GossipConfig{Bind: bind, Insecure: true}, Node: "web1", Member: m}
+		cfg := AgentConfig{Gossip: GossipConfig{Bind: bind, Insecure: true}, Node: "web1", Announcement: Announcement{Member: m}}
 		_, err := NewAgent(cfg, zerolog.Nop())
 		if (want == "" && err != nil) || (want != "" && (err == nil || !strings.Contains(err.Error(), want))) {
 			t.Fatalf("%+v: %v, want %q", m, err, want)

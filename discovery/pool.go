@@ -313,6 +313,16 @@ func (p *pool) address(ctx context.Context) (netip.AddrPort, error) {
 	}
 }
 
+// host returns the address that gossip has now; empty before the start.
+func (p *pool) host() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.addr.IsValid() {
+		return ""
+	}
+	return p.addr.Addr().String()
+}
+
 func (p *pool) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -259,7 +259,9 @@ func tagsOf(m balancer.Member, node string) map[string]string {
 			tags[tag] = value
 		}
 	}
-	put(tagSubDomain, strings.Join(m.SubDomains, ","), "")
+	if len(m.SubDomains) > 0 {
+		put(tagSubDomain, strings.Join(m.SubDomains, ","), balancer.Worker)
+	}
 	put(tagHTTP, strconv.Itoa(int(m.HTTP)), "0")
 	put(tagHTTPS, strconv.Itoa(int(m.HTTPS)), "0")
 	for _, p := range m.Ports {

@@ -176,7 +176,7 @@ func TestTagsOfRoundTrip(t *testing.T) {
 			t.Fatalf("%d tags, want %d: %v", len(a.Tags), tags, a.Tags)
 		}
 	}
-	f(balancer.Member{ID: "web1", Domain: "d", SubDomains: []string{"worker"}, Host: "10.0.0.21", HTTP: 80, Weight: 1}, 4)
+	f(balancer.Member{ID: "web1", Domain: "d", SubDomains: []string{"worker"}, Host: "10.0.0.21", HTTP: 80, Weight: 1}, 3)
 	f(balancer.Member{ID: "x", Domain: "d", SubDomains: []string{"a", "b"}, Host: "10.0.0.9", HTTP: 80, HTTPS: 443, Weight: 7, Zone: "z", Draining: true,
 		Ports: []balancer.PortMapping{{From: 1, To: 2}, {From: 3, To: 4}}}, 11)
 }
