@@ -57,7 +57,8 @@ type Sources struct {
 	Reload     func() error
 	InFlight   func() int64
 	Listeners  func() []net.Addr
-	Gossip     func() *Gossip // nil where there is no gossip; may be nil itself
+	Gossip     func() *Gossip                                      // nil where there is no gossip; may be nil itself
+	GossipKeys func(context.Context, KeyOrder) (GossipKeys, error) // may be nil
 	Rejected   func() []Rejected
 	Tenants    func() Tenants // may be nil
 	Standby    Standby

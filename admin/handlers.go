@@ -31,6 +31,8 @@ func (s *Server) handler() (http.Handler, error) {
 	get("/api/v1/tenants", s.tenants)
 	get("/api/v1/tenants/known", s.known)
 	post("/api/v1/explain", s.explain)
+	get("/api/v1/gossip/keys", s.gossipKeys)
+	post("/api/v1/gossip/keys/{verb}", s.gossipKeys)
 	post("/api/v1/reload", s.reload)
 	if s.src.Standby.Health != nil {
 		get("/api/v1/health", s.health)

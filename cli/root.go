@@ -74,7 +74,7 @@ signal ended the process at once.`
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
 	root.AddCommand(
-		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(), signCommand(),
+		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(), signCommand(), gossipCommand(),
 		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
 		peersCommand(), handoverCommand(), notifyCommand(), guardCommand(), keepalivedCommand(),
 		explainCommand(),

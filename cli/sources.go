@@ -21,6 +21,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		InFlight:   lb.server.InFlight,
 		Listeners:  lb.server.Addresses,
 		Gossip:     lb.gossipView,
+		GossipKeys: lb.gossipKeys,
 		Rejected:   lb.rejected,
 		Tenants:    lb.tenantView,
 		Standby:    lb.standbySource(),

@@ -67,6 +67,9 @@ func ParseKeys(text []byte) ([][]byte, error) {
 	return keys, nil
 }
 
+// EncodeKey is a key as a line of a key file holds it.
+func EncodeKey(key []byte) string { return base64.StdEncoding.EncodeToString(key) }
+
 // Fingerprint names a gossip key without telling it: the first 8 bytes of its
 // SHA-256 in hex.
 func Fingerprint(key []byte) string {

@@ -176,7 +176,7 @@ func (g *Gossip) InstallKey(ctx context.Context, key []byte) (KeyReport, error) 
 		if len(key) != keySize {
 			return nil, fmt.Errorf("cannot install a key of %d bytes: expected %d", len(key), keySize)
 		}
-		return m.InstallKey(base64.StdEncoding.EncodeToString(key))
+		return m.InstallKey(EncodeKey(key))
 	}, func(after KeyReport) string {
 		return lacking(after, Fingerprint(key), "the key is not installed everywhere yet; install it again, or start what lacks it with it")
 	})
@@ -193,7 +193,7 @@ func (g *Gossip) UseKey(ctx context.Context, fingerprint string, force bool) (Ke
 		if text := lacking(before, Fingerprint(key), "nothing was changed; install it again, or say force"); text != "" && !force {
 			return nil, &KeyError{text, before}
 		}
-		return m.UseKey(base64.StdEncoding.EncodeToString(key))
+		return m.UseKey(EncodeKey(key))
 	}, func(after KeyReport) string {
 		for _, k := range after.Keys {
 			if strings.HasPrefix(k.Fingerprint, fingerprint) && !k.InUse {
@@ -221,7 +221,7 @@ func (g *Gossip) RemoveKey(ctx context.Context, fingerprint string, force bool) 
 				return nil, &KeyError{fmt.Sprintf("%s did not answer and may encrypt with key %s; nothing was changed; try again, or say force", names(before.Silent), k.Fingerprint), before}
 			}
 		}
-		return m.RemoveKey(base64.StdEncoding.EncodeToString(key))
+		return m.RemoveKey(EncodeKey(key))
 	}, func(after KeyReport) string {
 		for _, k := range after.Keys {
 			if strings.HasPrefix(k.Fingerprint, fingerprint) {

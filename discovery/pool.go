@@ -19,6 +19,8 @@ const (
 	resyncEvery  = 5 * time.Second  // the list is read back without an event, too
 	leaveMost    = 5 * time.Second
 	holdMost     = 10 * time.Second // a new Serf may know nobody yet: the old list stays so long
+	repeatFirst  = 3 * time.Second  // after the start; then after twice as long each
+	repeatMost   = 24 * time.Second
 	eventsBuffer = 4096
 	eventsMany   = eventsBuffer / 2 // waiting events that are worth a word
 )
@@ -59,6 +61,8 @@ type pool struct {
 	ended    chan struct{} // closed once run returned
 
 	overloads, conflicts atomic.Uint64
+
+	tagging sync.Mutex // one change of tags at a time, so that no older ones come last
 
 	mu        sync.Mutex // guards what follows
 	serf      *serf.Serf // nil while there is none
@@ -130,11 +134,18 @@ func (p *pool) serve(ctx context.Context, s *serf.Serf, farewell func()) bool {
 	defer stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
-	for {
+	again := time.NewTimer(repeatFirst)
+	defer again.Stop()
+	for wait := repeatFirst; ; {
 		p.mark()
 		p.keep(s, false)
 		select {
 		case <-resync.C:
+		case <-again.C:
+			p.repeat()
+			if wait *= 2; wait <= repeatMost {
+				again.Reset(wait)
+			}
 		case <-s.ShutdownCh():
 			return true
 		case <-ctx.Done():
@@ -146,6 +157,20 @@ func (p *pool) serve(ctx context.Context, s *serf.Serf, farewell func()) bool {
 			p.leave(s, joined)
 			return false
 		}
+	}
+}
+
+// repeat announces again what was announced. Who came back at another address
+// while the others still took the old one for alive was not heard by them, and
+// they would learn of it only by the next full exchange, half a minute later.
+func (p *pool) repeat() {
+	p.tagging.Lock()
+	defer p.tagging.Unlock()
+	p.mu.Lock()
+	tags, s := p.tags, p.serf
+	p.mu.Unlock()
+	if s != nil && others(s.Members(), p.name) {
+		p.say(s, tags)
 	}
 }
 
@@ -287,6 +312,8 @@ func (p *pool) fail(err error) {
 }
 
 func (p *pool) setTags(tags map[string]string) {
+	p.tagging.Lock()
+	defer p.tagging.Unlock()
 	p.mu.Lock()
 	p.tags = tags
 	s := p.serf
@@ -294,6 +321,10 @@ func (p *pool) setTags(tags map[string]string) {
 	if s == nil {
 		return // the next one starts with them
 	}
+	p.say(s, tags)
+}
+
+func (p *pool) say(s *serf.Serf, tags map[string]string) {
 	if err := s.SetTags(tags); err != nil {
 		p.fail(fmt.Errorf("cannot change gossip tags: %w", err))
 		p.log.Warn().Err(err).Msg("gossip tags could not be announced in time")

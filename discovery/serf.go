@@ -65,7 +65,7 @@ func (p *pool) serfConfigLocked() (*serf.Config, error) {
 		ml.SuspicionMaxTimeoutMult = 3
 	}
 	ml.TCPTimeout = joinMost
-	ml.DeadNodeReclaimTime = time.Second // a restarted member may gossip on another port
+	ml.DeadNodeReclaimTime = time.Millisecond // a restarted member may gossip on another port
 	ml.Logger, ml.LogOutput = logger, nil
 	ml.Alive = aliveCheck{}
 	if p.keys != nil {

@@ -68,19 +68,33 @@ type MemberConn struct {
 // script is Echo.
 func StartMember(t testing.TB, name string, script Script) *Member {
 	t.Helper()
-	m := &Member{Name: name, script: script}
-	if script == nil {
-		m.script = Echo
-	}
-	for tries := 0; m.ln == nil; tries++ {
-		m.Port = FreePort(t)
-		ln, err := net.Listen("tcp", Loopback(m.Port))
-		if err != nil && tries == 5 {
+	for tries := 0; ; tries++ {
+		port := FreePort(t)
+		ln, err := net.Listen("tcp", Loopback(port))
+		if err == nil {
+			return serveMember(t, name, port, ln, script)
+		}
+		if tries == 5 {
 			t.Fatal(err)
 		}
-		if err == nil {
-			m.ln = ln
-		}
+	}
+}
+
+// StartMemberAt starts a member at a port that the test was given before, such
+// as that of a member that ended.
+func StartMemberAt(t testing.TB, name string, port int, script Script) *Member {
+	t.Helper()
+	ln, err := net.Listen("tcp", Loopback(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveMember(t, name, port, ln, script)
+}
+
+func serveMember(t testing.TB, name string, port int, ln net.Listener, script Script) *Member {
+	m := &Member{Name: name, Port: port, ln: ln, script: script}
+	if script == nil {
+		m.script = Echo
 	}
 	m.wg.Go(m.accept)
 	t.Cleanup(m.Close)

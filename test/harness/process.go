@@ -60,6 +60,14 @@ func StartTool(t testing.TB, path string, args ...string) *Process {
 	return startProcess(t, exec.Command(path, args...))
 }
 
+// StartToolIn is StartTool in a directory.
+func StartToolIn(t testing.TB, dir, path string, args ...string) *Process {
+	t.Helper()
+	cmd := exec.Command(path, args...)
+	cmd.Dir = dir
+	return startProcess(t, cmd)
+}
+
 func startProcess(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
 	p := &Process{Name: cmd.Args[0], t: t, cmd: cmd, gone: make(chan struct{})}
