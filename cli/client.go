@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,27 +120,7 @@ func baseURL(address string) (string, error) {
 // call asks the API and returns the body of the answer. A refusal is an error
 // with the API's own words.
 func (cl *client) call(ctx context.Context, method, path string) ([]byte, error) {
-	return cl.send(ctx, method, path, nil)
-}
-
-// order posts a value as JSON and decodes the answer.
-func (cl *client) order(ctx context.Context, path string, v, into any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("cannot encode the order: %w", err)
-	}
-	body, err := cl.send(ctx, http.MethodPost, path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("cannot understand the answer of %s, is it Jetway's admin API? %w", cl.base, err)
-	}
-	return nil
-}
-
-func (cl *client) send(ctx context.Context, method, path string, content io.Reader) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, content)
+	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask %s: %w", cl.base, err)
 	}

@@ -89,7 +89,7 @@ func keysChangeCommand(verb string) *cobra.Command {
 		}
 		order.Force = force
 		var v admin.GossipKeys
-		if err := cl.order(c.Context(), "/api/v1/gossip/keys/"+verb, order, &v); err != nil {
+		if err := cl.send(c, "/api/v1/gossip/keys/"+verb, order, &v); err != nil {
 			return err
 		}
 		return printKeys(c.OutOrStdout(), v)
