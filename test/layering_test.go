@@ -48,7 +48,7 @@ func homes() map[string][]string {
 		"github.com/hashicorp/memberlist": {"discovery"},
 		"gopkg.in/yaml.v3":                {"config"},
 		"github.com/spf13/cobra":          {"cli", "cli/demo"},
-		"github.com/valyala/fasthttp":     {"proxy", "discovery/probe", "autoscale", "cli", "cli/demo", "admin"},
+		"github.com/valyala/fasthttp":     {"proxy", "discovery", "discovery/probe", "autoscale", "cli", "cli/demo", "admin"},
 		"net/http":                        {"admin", "cli", "cli/demo", "discovery", "autoscale", "proxy", "tenant/directory"},
 		"database/sql":                    {"tenant/directory"},
 	}
