@@ -34,6 +34,8 @@ step "traffic: 60 s of canaries, 1 GiB each way" env JETWAY_REQUIRE_ALL=1 JETWAY
 step "edge: attacks, memory, idle connections" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 go test -count=1 -timeout 30m -v ./test/edge
 step "tenants: troubles of every directory, a flood of 1,000,000 names and hosts" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
   go test -count=1 -timeout 30m -v ./test/tenants
+step "sessions: Tomcats, restarts, floods, ten million" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
+  go test -count=1 -timeout 60m -v ./test/sessions ./balancer/session
 step "HTTP cases beside HAProxy and nginx" env JETWAY_REQUIRE_ALL=1 go test -count=1 -timeout 30m ./test/httpcases -rivals
 step "benchmarks" go test -run '^$' -bench . -benchmem ./...
 step "fuzzing, $fuzztime each" fuzz_all "$fuzztime"

@@ -40,6 +40,7 @@ install_tools() {
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
   done
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  [ -x /usr/share/tomcat10/bin/catalina.sh ] || missing+=(tomcat10)
   PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null || missing+=(mariadb-server)
   [ ${#missing[@]} -eq 0 ] && return 0
   export DEBIAN_FRONTEND=noninteractive

@@ -111,3 +111,11 @@ func Loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // Long reports whether tests run in their long form: JETWAY_LONG=1.
 func Long() bool { return os.Getenv("JETWAY_LONG") == "1" }
+
+// Scale returns how much of something a test does: short, or long in the long form.
+func Scale(short, long int) int {
+	if Long() {
+		return long
+	}
+	return short
+}
