@@ -32,10 +32,10 @@ type bench struct {
 }
 
 // memberNames are the members of a bench: t1 and t2 alone in the services of
-// t1.lb.test and t2.lb.test; p1 and p2 together in that of p.lb.test; n1, n2
+// t1.lb.test and t2.lb.test; p1 and p2 together in that of p.lb.test, k1 and k2 in that of k.lb.test; n1, n2
 // and n0 behind n.lb.test for tenants 1, 2 and all others; off refuses connections
 // and serves off.lb.test.
-func memberNames() []string { return []string{"t1", "t2", "p1", "p2", "n0", "n1", "n2"} }
+func memberNames() []string { return []string{"t1", "t2", "p1", "p2", "k1", "k2", "n0", "n1", "n2"} }
 
 // limits are the values of the configuration that rows depend on.
 type limits struct {
@@ -64,7 +64,7 @@ func startBench(t *testing.T, l limits) *bench {
 
 func (b *bench) start(t *testing.T, l limits, opts ...harness.Option) {
 	t.Helper()
-	opts = append(opts, harness.WithFile("tenants.csv", "name,id\nt1,1\nt2,2\n"))
+	opts = append(opts, harness.WithFile("tenants.csv", "name,id\nt1,1\nt2,2\n"), harness.WithFile("cookie.key", cookieSecret+"\n"))
 	b.process = harness.Start(t, b.jetwayConfig(t, harness.FreePort(t), l), opts...).Process
 }
 
@@ -92,8 +92,8 @@ membership:
 `, b.addr, b.listenerTLS(), harness.Loopback(adminPort), l.header, l.idle, l.responseHeader, l.responseIdle, l.total, l.upgradeIdle)
 	for _, name := range memberNames() {
 		domain := name + ".domain"
-		if strings.HasPrefix(name, "p") {
-			domain = "p.domain"
+		if c := name[:1]; c == "p" || c == "k" {
+			domain = c + ".domain" // two members
 		}
 		fmt.Fprintf(&c, "    - {id: %s, domain: %s, host: 127.0.0.1, http: %d}\n", name, domain, b.members[name].Port)
 	}
@@ -115,6 +115,11 @@ services:
     hosts: [p.lb.test]
     domains:
       p.domain: {tenant_range: "*"}
+  k:
+    hosts: [k.lb.test]
+    affinity: {mode: cookie, key_file: cookie.key}
+    domains:
+      k.domain: {tenant_range: "*"}
   off:
     hosts: [off.lb.test]
     domains:

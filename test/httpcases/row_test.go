@@ -211,5 +211,6 @@ func groups() []group {
 		{"S", lifeCycleRows()},
 		{"B", memberRows()},
 		{"A", answerRows()},
+		{"J", sessionRows()},
 	}
 }
