@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -82,4 +83,27 @@ func (s *ClusterState) Totals(now time.Time) Totals {
 		t.Ended += s.Responses[i].Load()
 	}
 	return t
+}
+
+// Again finds the cluster of a decision that was made with an older Table, with
+// the members that it has now. It changes d only where it ends with OK.
+func (t *Table) Again(r *Request, d *Decision) Reason {
+	i := slices.IndexFunc(t.clusters, func(c *Cluster) bool { return c.Config.Key == d.Cluster.Config.Key })
+	if i < 0 {
+		return NoDomain
+	}
+	c := t.clusters[i]
+	v := c.view(r.PublicPort, r.TLS)
+	switch {
+	case v != nil:
+	case len(c.Upstreams) > 0:
+		return NoPort
+	default:
+		return NoMember
+	}
+	d.Cluster, d.View = c, v
+	if c.Config.Balance == Hash {
+		d.Hash = c.hashRequest(r, &d.Tenant)
+	}
+	return OK
 }

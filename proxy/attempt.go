@@ -61,6 +61,7 @@ func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
 	x.outcome.Phase = PhaseConnect
 	u.Begin()
 	defer u.End()
+	x.arrived()
 	if x.attempted = x.now.UnixNano(); x.attempts > 1 {
 		x.tick = time.Now()
 		x.attempted = x.tick.UnixNano()

@@ -22,6 +22,11 @@ func (x *exchange) decide(table *balancer.Table) fault {
 		reason = table.Ask(&x.route, &x.decision)
 		x.waited()
 	}
+	return faultOf(reason)
+}
+
+// faultOf names what a reason means to the client.
+func faultOf(reason balancer.Reason) fault {
 	switch reason {
 	case balancer.OK:
 		return noFault

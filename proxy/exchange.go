@@ -62,6 +62,7 @@ type exchange struct {
 	stopping  atomic.Bool   // pump or watch are told to end
 	watched   chan struct{} // closed when watch ended; nil: not watching
 	gone      atomic.Bool   // the client went away
+	held      *waiter       // it waited for a member that has not counted it yet; nil: no
 }
 
 func (x *exchange) begin(c *clientConn, set *settings) {
@@ -121,7 +122,8 @@ func (x *exchange) returnOut() {
 // with. It reports whether the client's connection may carry another request.
 func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	table, f := x.resolve(head, f)
-	if f != noFault {
+	nobody := f == noMember && x.decision.Cluster.Config.Wait.Time > 0
+	if f != noFault && !nobody {
 		return x.refuse(f)
 	}
 	if table.Admit(&x.decision, x.route.Now) != tenant.Admitted {
@@ -130,9 +132,15 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	cluster := x.decision.Cluster
 	cluster.Begin(x.now)
 	defer func() {
+		x.arrived()
 		cluster.End(x.status)
 		table.Release(&x.decision)
 	}()
+	if nobody || cluster.Config.Wait.Time > 0 && cluster.State.Signals.Held() > 0 {
+		if table, f = x.awaitMember(cluster); f != noFault {
+			return x.turnAway(f)
+		}
+	}
 	x.affinity.on = nil
 	if on := &cluster.Config.Affinity; on.On() {
 		if f := x.findSession(on, table.FailOver()); f != noFault {
@@ -153,7 +161,7 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	case x.req.upgrade && limit > 0 && x.server.stats.upgrades.Load() > int64(limit):
 		return x.refuse(tooManyUpgrades)
 	}
-	f = x.attemptAll(table)
+	f = x.carry(table)
 	if x.pumpFault != noFault && !x.began {
 		f = x.pumpFault
 	}

@@ -44,6 +44,7 @@ type Server struct {
 	draining  atomic.Bool
 	yield     atomic.Int32 // yieldNot, yieldAsk or yieldIdle
 	conns     connSet
+	room      waitingRoom
 
 	mu        sync.Mutex // serialises Listen, Prepare and Run's start; guards all below
 	listeners []*listener
@@ -64,6 +65,7 @@ var ErrDrainTimeout = errors.New("requests were still in flight at the end of ti
 // New validates the configuration, reads certificates and starts nothing.
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
 	s := &Server{router: router, log: log, pipes: pipes{limit: pipeLimit(descriptorLimit())}}
+	s.room.server = s
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
