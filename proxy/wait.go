@@ -44,7 +44,7 @@ type queue struct {
 type waiter struct {
 	queue  *queue
 	tenant tenant.ID // 0: none that is known
-	bytes  int64 // of its buffer, and by how much that may still grow
+	bytes  int64     // of its buffer, and by how much that may still grow
 	until  time.Time
 	done   chan fault // noFault: a member is there; buffered, one
 }
