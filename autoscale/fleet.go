@@ -34,7 +34,7 @@ type Member struct {
 	State    string // up, draining, or something that may pass: see balancer.Status
 	Fixed    bool   // it stands in the configuration: nobody stops it
 	InFlight int64
-	Sessions int // bound to it, as far as they are counted
+	Sessions int // bound to it; 1 where nobody can count them
 }
 
 // RouterFleet is the Fleet of a running load balancer.
@@ -62,8 +62,13 @@ func (f *RouterFleet) Observe(now time.Time) []Observation {
 		for _, u := range c.Upstreams {
 			s := u.Status(now.UnixNano())
 			m := Member{ID: s.Member.ID, Host: s.Member.Host, State: s.State, Fixed: s.Member.Source == "static", InFlight: s.InFlight}
-			if f.Sessions != nil {
-				m.Sessions = f.Sessions(s.Member.Domain, s.Member.ID)
+			switch c.Config.Affinity.Mode {
+			case balancer.AffinityCookie, balancer.AffinityRoute:
+				m.Sessions = 1 // clients keep them: there may be some until the drain is over
+			default:
+				if f.Sessions != nil {
+					m.Sessions = f.Sessions(s.Member.Domain, s.Member.ID)
+				}
 			}
 			o.Members = append(o.Members, m)
 		}

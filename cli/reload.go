@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"jetway/admin"
+	"jetway/autoscale"
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/discovery"
@@ -35,8 +36,9 @@ type reloader struct {
 	membership func(next *config.Config) (commit func(), err error)
 	tenants    *tenants
 	// seal gives clusters the keys of their sessions; nil where a test has none.
-	seal   func(*config.Config, *balancer.Config) error
-	hangup chan struct{} // asks Run for a reload
+	seal    func(*config.Config, *balancer.Config) error
+	scaling func(autoscale.Config) (commit func(), err error) // nil: nothing is elastic
+	hangup  chan struct{}                                     // asks Run for a reload
 
 	current atomic.Pointer[config.Config]
 	result  atomic.Pointer[admin.Reload]
@@ -139,6 +141,12 @@ func (r *reloader) applyLocked() (err error) {
 			return err
 		}
 	}
+	scale := func() {}
+	if r.scaling != nil {
+		if scale, err = r.scaling(next.Autoscale); err != nil {
+			return err
+		}
+	}
 	commit, undo, err := r.server.Prepare(next.Proxy)
 	if err != nil {
 		return err
@@ -157,6 +165,7 @@ func (r *reloader) applyLocked() (err error) {
 	// From here on nothing fails.
 	r.static(next.Static)
 	renew()
+	scale()
 	r.tenants.commit(book)
 	commit()
 	r.current.Store(next)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"jetway/admin"
+	"jetway/autoscale"
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/discovery"
@@ -95,6 +96,7 @@ type loadBalancer struct {
 	tenants  *tenants
 	peers    *peers // nil: there is no standby section
 	sessions *sessions
+	scaler   *autoscale.Scaler
 	panics   *prometheus.CounterVec
 
 	gossiped atomic.Int64 // unix nanoseconds of the newest list by gossip, 0: none yet
@@ -140,6 +142,9 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 			return nil, err
 		}
 	}
+	if err := lb.newScaler(cfg); err != nil {
+		return nil, err
+	}
 	if lb.admin, err = admin.New(admin.Config{Address: cfg.Admin.Address, Required: cfg.Admin.Configured}, lb.sources(cfg), log); err != nil {
 		return nil, err
 	}
@@ -174,6 +179,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"reload", stageWork, lb.reloader.Run},
 		{"names", stageWork, lb.names.Run},
 		{"exec", stageWork, lb.execs.Run},
+		{"scaling", stageWork, lb.scaler.Run},
 	}
 	if lb.gossip != nil {
 		parts = append(parts, part{"gossip", stageGossip, lb.gossip.Run})

@@ -20,6 +20,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"jetway/autoscale"
 	"jetway/balancer"
 	"jetway/discovery"
 	"jetway/proxy"
@@ -52,7 +53,10 @@ type Config struct {
 	Clusters       []balancer.ClusterConfig // in the order of the file, the clusters of a service together
 	Warnings       []Problem                // legal, but probably not what was meant
 
-	masked map[string]bool // values that Print must not show
+	Autoscale autoscale.Config // the clusters whose size follows their load
+
+	scaling scalingAll
+	masked  map[string]bool // values that Print must not show
 }
 
 // Admin is the operators' listener.
@@ -119,7 +123,8 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	if root == nil {
 		return nil, d
 	}
-	c := &Config{File: file, masked: d.masked, Signatures: map[balancer.Key]string{}}
+	c := &Config{File: file, masked: d.masked, Signatures: map[balancer.Key]string{},
+		scaling: scalingAll{clusters: map[balancer.Key]elastic{}}}
 	o := d.open(root, "", "the configuration").strict()
 	var claims claims
 	d.loadbalancer(o.section("loadbalancer"), c, &claims)
@@ -131,6 +136,7 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	c.freeBind()
 	d.tenants(o.section("tenants"), c)
 	services := d.services(o.section("services"), c)
+	c.Autoscale.StateDir, c.Autoscale.MaxMembers = c.StateDir, c.scaling.maxMembers
 	members := d.static(membership, c)
 	d.checkClusters(services)
 	d.checkAffinity(c, services)
@@ -159,6 +165,7 @@ func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
 			d.warn(at, "the admin listener is reachable from other hosts and asks nobody who they are", "a loopback address, or a firewall in front")
 		}
 	}
+	d.scaling(o, c)
 	d.limits(o.section("limits"), &c.Proxy.Limits)
 	read(o.section("limits"), "sessions", &c.SessionsMax, parseNumber(1000, 500_000_000))
 	readList(o, "trusted_proxies", &c.Proxy.TrustedProxies, parsePrefix)

@@ -133,6 +133,9 @@ func (c *Config) printLoadbalancer(p printer) {
 	p.add("admin", admin)
 	p.plain("session_timeout", formatDuration(c.SessionTimeout))
 	p.plain("fail_over", c.FailOver)
+	p.text("autoscaler_task_interval", formatDuration(c.scaling.interval))
+	p.text("server_startup_delay", formatDuration(c.scaling.startup))
+	p.section("autoscale").plain("max_members", c.scaling.maxMembers)
 	t, s := c.Proxy.Timeouts, p.section("timeouts")
 	s.plain("header", formatDuration(t.Header))
 	s.plain("body_min_rate", formatSize(t.BodyMinRate))
@@ -311,6 +314,7 @@ func (c *Config) printServices(p printer) {
 		}
 		sub := subs.section(cl.Key.SubDomain)
 		printCluster(sub, cl)
+		sub.elastic(c.scaling.clusters[cl.Key])
 		sub.section("require_signature").text("public_key_file", c.Signatures[cl.Key])
 	}
 }

@@ -21,6 +21,7 @@ type clusterAt struct {
 	hostsAt []*yaml.Node // beside Hosts
 
 	signature string // file of the public keys that members must be signed with
+	elastic   elastic
 }
 
 // settings are the inherited keys on the way down.
@@ -28,6 +29,7 @@ type settings struct {
 	balancer.ClusterConfig
 	hostsAt   []*yaml.Node
 	signature string // file of the public keys that members must be signed with
+	elastic   elastic
 }
 
 // services decodes the services into clusters with all values filled in.
@@ -57,7 +59,9 @@ func (d *decoder) services(o object, c *Config) []clusterAt {
 	if n == 0 && !o.inherits {
 		d.problem(o.node, "services names no service", "at least one service with its domains")
 	}
-	for _, cl := range s.clusters {
+	for i := range s.clusters {
+		cl := &s.clusters[i]
+		d.makeElastic(c, &cl.ClusterConfig, cl.elastic)
 		c.Clusters = append(c.Clusters, cl.ClusterConfig)
 		if cl.signature != "" {
 			c.Signatures[cl.Key] = cl.signature
@@ -123,7 +127,7 @@ func parseRanges(s string) (tenant.Ranges, error) {
 }
 
 func (d *serviceDecoder) cluster(c clusterAt, subDomain string, s settings) {
-	c.ClusterConfig, c.hostsAt, c.signature = s.ClusterConfig, s.hostsAt, s.signature
+	c.ClusterConfig, c.hostsAt, c.signature, c.elastic = s.ClusterConfig, s.hostsAt, s.signature, s.elastic
 	c.Key.SubDomain = subDomain
 	if len(c.Hosts) == 0 {
 		d.problem(c.at, fmt.Sprintf("%s has no hosts", c.Key), "hosts on the sub-domain, its domain or its service")
@@ -166,6 +170,7 @@ func (d *serviceDecoder) block(o object, s *settings) {
 	}
 	readList(o, "allow_from", &s.AllowFrom, parsePrefix)
 	d.affinity(o.section("affinity"), &s.Affinity)
+	d.elasticBlock(o, &s.elastic)
 }
 
 func (d *serviceDecoder) checkListeners(names []string, at []*yaml.Node) {
