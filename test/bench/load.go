@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"strconv"
@@ -21,20 +22,24 @@ const (
 
 // load is what a client process is told on its standard input.
 type load struct {
-	Target  netip.AddrPort
-	Host    string // "%d" in it stands for a number below Vary
-	Path    string // likewise
-	Vary    int
-	Upload  int // bytes of the request's body
-	Length  int // of the expected answer's body
-	Conns   int
-	Close   bool    // every request on a connection of its own
-	Socket  bool    // upgraded connections that echo messages of Length bytes
-	TLS     string  // "" is in the clear
-	Rate    float64 // requests per second whatever the answers take; 0: the next one after each answer
-	Patient bool    // connections may end between requests: the proxy reloads
-	Warm    time.Duration
-	Measure time.Duration
+	Target netip.AddrPort
+	Host   string // "%d" in it stands for a number below Vary
+	Path   string // likewise
+	Vary   int
+	// HostVary is how many hosts there are; the number of a request counts
+	// through them. 0: as many as Vary.
+	HostVary int
+	Sticky   bool // requests have the cookie that the proxy gave for them
+	Upload   int  // bytes of the request's body
+	Length   int  // of the expected answer's body
+	Conns    int
+	Close    bool    // every request on a connection of its own
+	Socket   bool    // upgraded connections that echo messages of Length bytes
+	TLS      string  // "" is in the clear
+	Rate     float64 // requests per second whatever the answers take; 0: the next one after each answer
+	Patient  bool    // connections may end between requests: the proxy reloads
+	Warm     time.Duration
+	Measure  time.Duration
 
 	Proxy     int // process whose tree's CPU time is measured
 	LoadCore  int
@@ -80,17 +85,59 @@ func (l *load) requests() [][]byte {
 }
 
 func (l *load) request(number int) []byte {
+	return l.requestWith(number, "")
+}
+
+// requestWith is a request with further fields, each with its CRLF.
+func (l *load) requestWith(number int, fields string) []byte {
 	fill := func(s string) string { return strings.ReplaceAll(s, "%d", fmt.Sprint(number)) }
-	method, more := "GET", ""
+	host := fill(l.Host)
+	if l.HostVary > 0 {
+		host = strings.ReplaceAll(l.Host, "%d", fmt.Sprint(number%l.HostVary))
+	}
+	method, more := "GET", fields
 	if l.Upload > 0 {
-		method, more = "POST", fmt.Sprintf("Content-Type: application/octet-stream\r\nContent-Length: %d\r\n", l.Upload)
+		method, more = "POST", fields+fmt.Sprintf("Content-Type: application/octet-stream\r\nContent-Length: %d\r\n", l.Upload)
 	}
 	if l.Close {
 		more += "Connection: close\r\n"
 	}
 	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: jetway-bench\r\nAccept: */*\r\n%s\r\n",
-		method, fill(l.Path), fill(l.Host), more)
+		method, fill(l.Path), host, more)
 	return append([]byte(head), pattern(l.Upload)...)
+}
+
+// bind asks each request once and gives it the cookie that comes back; a proxy
+// that sets none finds one of the client's own.
+func (l *load) bind(requests int) ([][]byte, error) {
+	conn, err := l.connect()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	all, buf := make([][]byte, requests), make([]byte, 64<<10)
+	for i := range all {
+		if _, err := conn.Write(l.request(i)); err != nil {
+			return nil, fmt.Errorf("cannot ask for a cookie: %w", err)
+		}
+		head, body, err := readHead(conn, buf)
+		if err != nil {
+			return nil, err
+		}
+		if err := l.judge(head); err != nil {
+			return nil, err
+		}
+		cookie := fmt.Sprintf("SRV=client%d", i)
+		if set, _, _ := strings.Cut(string(value(head, "set-cookie")), ";"); set != "" {
+			cookie = set
+		}
+		if _, err := io.CopyN(io.Discard, conn, int64(l.Length-len(body))); err != nil {
+			return nil, fmt.Errorf("an answer ended early: %w", err)
+		}
+		all[i] = l.requestWith(i, "Cookie: "+cookie+"\r\n")
+	}
+	return all, nil
 }
 
 // upgrade asks for WebSocket.

@@ -44,6 +44,7 @@ type setup struct {
 	Tenants           int // 0: no directory
 	Half, AboveHalf   int // of the tenants, for ranges
 	Clusters          []string
+	Sticky            bool
 	TLS, Socket, Bulk bool // what the scenario needs
 	Master            bool // reloads are to come
 	Connections       int  // of clients
@@ -218,7 +219,7 @@ func (p *proxy) verify(l load) error {
 	if i := strings.LastIndexByte(l.Path, '/'); i > 0 {
 		path = l.Path[:i] + path
 	}
-	ask := load{Target: p.addr(), Host: l.Host, Path: path, Vary: l.Vary, TLS: l.TLS}
+	ask := load{Target: p.addr(), Host: l.Host, Path: path, Vary: l.Vary, HostVary: l.HostVary, TLS: l.TLS}
 	conn, err := ask.connect()
 	if err != nil {
 		return fmt.Errorf("cannot connect to %s: %w", p.Name, err)
