@@ -67,13 +67,11 @@ func newPeers(cfg *config.Config, lb *loadBalancer, log zerolog.Logger) (*peers,
 	p.load, p.scaling = cells(true, time.Minute), cells(true, time.Minute)
 	p.members = memberSync{router: lb.router, orders: p.orders, advice: p.advice, node: lb.node, log: log}
 	kinds := []standby.Kind{
+		standby.Sessions(lb.router.Sessions()),
 		{ID: standby.KindOrders, Name: "orders", Source: p.orders, Sink: p.orders},
 		{ID: standby.KindAdvice, Name: "advice", Source: p.advice, Sink: p.advice},
 		{ID: standby.KindLoad, Name: "load", Source: p.load, Sink: p.load},
 		{ID: standby.KindScaling, Name: "scaling", Source: p.scaling, Sink: p.scaling},
-	}
-	if table := sessionTable(lb.router); table != nil {
-		kinds = append(kinds, standby.Sessions(table))
 	}
 	opts := standby.Options{Status: p.status, Clock: clock}
 	if lb.gossip != nil {

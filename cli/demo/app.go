@@ -2,6 +2,8 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +28,9 @@ type app struct {
 	name, domain, subDomain string
 	ports                   []int
 }
+
+// sessionCookie is the name of the sample application's session.
+const sessionCookie = "JSESSIONID"
 
 // answer is what the sample application says.
 type answer struct {
@@ -90,6 +95,9 @@ func (a *app) handle(ctx *fasthttp.RequestCtx) {
 	if d, err := time.ParseDuration(string(ctx.QueryArgs().Peek("delay"))); err == nil {
 		time.Sleep(min(d, delayMax)) // simulates work; nothing waits for it in hope
 	}
+	if ctx.QueryArgs().Has("login") {
+		a.login(ctx)
+	}
 	ans := a.answer(ctx)
 	if strings.Contains(string(ctx.Request.Header.Peek(fasthttp.HeaderAccept)), "json") {
 		ctx.SetContentType("application/json")
@@ -103,6 +111,17 @@ func (a *app) handle(ctx *fasthttp.RequestCtx) {
 	}
 	ctx.SetContentType("text/plain; charset=utf-8")
 	ans.print(ctx)
+}
+
+// login begins a session, as applications do it.
+func (a *app) login(ctx *fasthttp.RequestCtx) {
+	var id [12]byte
+	rand.Read(id[:]) // never fails, says its documentation
+	var c fasthttp.Cookie
+	c.SetKey(sessionCookie)
+	c.SetValue(hex.EncodeToString(id[:]))
+	c.SetPath("/")
+	ctx.Response.Header.SetCookie(&c)
 }
 
 func (a *app) answer(ctx *fasthttp.RequestCtx) answer {

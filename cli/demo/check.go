@@ -36,7 +36,7 @@ func runChecks(ctx context.Context, k *checks) error {
 	fmt.Fprintf(k.out, "%-40s | %-34s | %-34s | ok\n", "check", "expected", "seen")
 	fmt.Fprintf(k.out, "%s-|-%s-|-%s-|-----\n", strings.Repeat("-", 40), strings.Repeat("-", 34), strings.Repeat("-", 34))
 	k.routing()
-	for _, f := range []func(context.Context) error{k.bothWorkers, k.kill, k.restart, k.add, k.drain, k.leave} {
+	for _, f := range []func(context.Context) error{k.bothWorkers, k.kill, k.restart, k.add, k.drain, k.leave, k.survive} {
 		if err := f(ctx); err != nil {
 			k.row("the check itself", "no error", err.Error())
 		}

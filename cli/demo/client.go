@@ -41,6 +41,7 @@ type question struct {
 	host, path string
 	tenant     string // forged X-Tenant-Id, if any
 	elsewhere  bool   // ask from otherSource
+	session    string // of the sample application, if any
 }
 
 // reply is what came back: the sample application's answer, or Jetway's own.
@@ -48,6 +49,7 @@ type reply struct {
 	answer
 	status int
 	reason string // reason code of Jetway's own answer
+	login  string // the session that the application began
 }
 
 func (c *client) ask(q question) (reply, error) {
@@ -73,10 +75,17 @@ func (q question) fill(req *fasthttp.Request) {
 	if q.tenant != "" {
 		req.Header.Set("X-Tenant-Id", q.tenant)
 	}
+	if q.session != "" {
+		req.Header.SetCookie(sessionCookie, q.session)
+	}
 }
 
 func parseReply(res *fasthttp.Response) (reply, error) {
 	r := reply{status: res.StatusCode()}
+	var c fasthttp.Cookie
+	if c.SetKey(sessionCookie); res.Header.Cookie(&c) {
+		r.login = string(c.Value())
+	}
 	if r.status == fasthttp.StatusOK {
 		if err := json.Unmarshal(res.Body(), &r.answer); err != nil {
 			return r, fmt.Errorf("cannot read answer %q: %w", res.Body(), err)

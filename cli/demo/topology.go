@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +28,7 @@ const (
 type balancer struct {
 	Name                        string
 	HTTP, Mapped, Admin, Gossip int
+	Standby                     int // where the other one connects
 	Join                        int // gossip port of the other one
 }
 
@@ -44,6 +47,7 @@ type topology struct {
 	spare     member   // started by the check
 	jetRange  string
 	tenants   string // path of the tenants file
+	peerKey   string // path of the key by which the load balancers know each other
 }
 
 // newTopology finds ports and writes the files. broken routes the tenant of
@@ -52,6 +56,7 @@ func newTopology(dir string, broken bool) (*topology, error) {
 	t := &topology{
 		dir: dir, ports: newPorts(), jetRange: strconv.Itoa(jetTenantID),
 		tenants:   filepath.Join(dir, "tenants.csv"),
+		peerKey:   filepath.Join(dir, "peer.key"),
 		balancers: []balancer{{Name: "lb1"}, {Name: "lb2"}},
 		members: []member{
 			{name: "worker1", domain: sharedDomain, subDomain: "worker"},
@@ -68,6 +73,12 @@ func newTopology(dir string, broken bool) (*topology, error) {
 		t.ports.releaseAll()
 		return nil, err
 	}
+	var key [32]byte
+	rand.Read(key[:]) // never fails, says its documentation
+	if err := os.WriteFile(t.peerKey, []byte(base64.StdEncoding.EncodeToString(key[:])+"\n"), 0o600); err != nil {
+		t.ports.releaseAll()
+		return nil, fmt.Errorf("cannot write the key of peers: %w", err)
+	}
 	list := fmt.Sprintf("%s,%d\n%s,%d\n", sharedTenant, sharedTenantID, jetTenant, jetTenantID)
 	if err := os.WriteFile(t.tenants, []byte(list), 0o600); err != nil {
 		t.ports.releaseAll()
@@ -81,6 +92,7 @@ func (t *topology) takePorts() error {
 		b := &t.balancers[i]
 		if err := t.ports.takeAll(map[*int]int{
 			&b.HTTP: 8280 + 10*i, &b.Mapped: mappedPort + 10*i, &b.Admin: 9280 + 10*i, &b.Gossip: 7946 + 10*i,
+			&b.Standby: 7947 + 10*i,
 		}); err != nil {
 			return err
 		}
@@ -112,6 +124,7 @@ const confText = `loadbalancer:
   timeouts: {drain: 2s}
 membership:
   gossip: {bind: "127.0.0.1:{{.B.Gossip}}", join: ["127.0.0.1:{{.B.Join}}"]}
+standby: {listen: "127.0.0.1:{{.B.Standby}}", key_file: "{{.PeerKey}}"}
 tenants:
   identify: [{path: "**/t/{tenant}/"}, {query: tenantDomain}]
   super: carbon.super
@@ -132,6 +145,7 @@ services:
             allow_from: [127.0.0.1/32]
           worker:
             hosts: [{{.WorkerHost}}, "*.{{.WorkerHost}}"]
+            affinity: {mode: learn}
       {{.Jet}}:
         tenant_range: "{{.JetRange}}"
         sub_domains:
@@ -151,7 +165,7 @@ func (t *topology) writeConf(b *balancer) error {
 		return fmt.Errorf("cannot write the configuration of %s: %w", b.Name, err)
 	}
 	err = tpl.Execute(f, map[string]any{
-		"B": b, "MappedPort": mappedPort, "Tenants": filepath.ToSlash(t.tenants), "Shared": sharedDomain, "Jet": jetDomain,
+		"B": b, "MappedPort": mappedPort, "Tenants": filepath.ToSlash(t.tenants), "PeerKey": filepath.ToSlash(t.peerKey), "Shared": sharedDomain, "Jet": jetDomain,
 		"MgtHost": mgtHost, "WorkerHost": workerHost, "JetRange": t.jetRange,
 	})
 	if closed := f.Close(); err == nil {
@@ -167,7 +181,7 @@ func (t *topology) startBalancer(ps *processes, b *balancer) error {
 	if err := t.writeConf(b); err != nil {
 		return err
 	}
-	t.ports.release(b.HTTP, b.Mapped, b.Admin, b.Gossip)
+	t.ports.release(b.HTTP, b.Mapped, b.Admin, b.Gossip, b.Standby)
 	_, err := ps.start(b.Name, "run", "-c", t.confFile(b))
 	return err
 }
@@ -202,7 +216,7 @@ func (t *topology) print(out io.Writer, ps *processes) {
 		}
 		return 0
 	}
-	fmt.Fprintf(out, "load balancers, each knows all members by gossip:\n")
+	fmt.Fprintf(out, "load balancers, each knows all members by gossip, and what the other has learned:\n")
 	for i := range t.balancers {
 		b := &t.balancers[i]
 		fmt.Fprintf(out, "  %-8s pid %-7d http %s:%d, port %d mapped at %s:%d, admin %s:%d\n",
