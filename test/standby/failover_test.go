@@ -52,6 +52,32 @@ func (w *world) dialIn(ns, address string, wait time.Duration) (c net.Conn, err 
 	return c, err
 }
 
+// client returns a client that keeps its connections to the virtual address.
+func (w *world) client() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return w.dialIn("cl", w.virtual(), 5*time.Second)
+		}}}
+}
+
+// ask makes a request and returns the body and the cookies to send back.
+func ask(c *http.Client, req *http.Request) (body, cookies string, err error) {
+	res, err := c.Do(req)
+	if err != nil {
+		return "", "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != 200 {
+		err = fmt.Errorf("status %d: %s", res.StatusCode, b)
+	}
+	var pairs []string
+	for _, k := range res.Cookies() {
+		pairs = append(pairs, k.Name+"="+k.Value)
+	}
+	return string(b), strings.Join(pairs, "; "), err
+}
+
 func (w *world) virtual() string { return fmt.Sprintf("%s9:%d", w.net, virtualPort) }
 
 // get makes one request on a connection of its own.
@@ -159,9 +185,12 @@ func judge(t *testing.T, what string, all []time.Duration, median, most time.Dur
 
 // TestFailover: real keepalived moves the address between two hosts.
 func TestFailover(t *testing.T) {
-	w := newWorld(t, "")
+	w := newWorld(t, "        affinity: {mode: learn, timeout: 30m}\n")
+	t.Run("sessions", func(t *testing.T) { testSessions(t, w, sessionsMost()) })
 	t.Run("handover", func(t *testing.T) { testHandover(t, w) })
-	t.Run("stopped", func(t *testing.T) { testStopped(t, w) })
+	if harness.Long() {
+		t.Run("stopped", func(t *testing.T) { testStopped(t, w) })
+	}
 	t.Run("crash", func(t *testing.T) { testCrash(t, w) })
 }
 
