@@ -20,10 +20,11 @@ const (
 	// and the move itself cost them one repetition.
 	pauseMost  = 700 * time.Millisecond
 	pauseRest  = 1500 * time.Millisecond
-	quietFor   = 40 * time.Millisecond // without connections: those being made have arrived
-	moveMost   = 3 * time.Second       // for keepalived to move the address
-	activeMost = 2 * time.Second       // for the peer to say that it has it
-	stayOut    = 3 * time.Second       // before this host is fit for the address again
+	quietFor   = 40 * time.Millisecond  // without connections: those being made have arrived
+	taughtMost = 200 * time.Millisecond // for peers to hear of the last requests
+	moveMost   = 3 * time.Second        // for keepalived to move the address
+	activeMost = 2 * time.Second        // for the peer to say that it has it
+	stayOut    = 3 * time.Second        // before this host is fit for the address again
 	ruleTable  = "jetway_handover"
 )
 
@@ -153,6 +154,8 @@ func (p *peers) quiet(ctx context.Context, until time.Time) (busy, tunnels int) 
 
 // give lets the address go and waits until it has.
 func (p *peers) give(r *admin.HandoverResult) error {
+	for deadline := time.Now().Add(taughtMost); !p.mesh.Taught() && time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	}
 	p.given.Store(true)
 	if err := writeTrack(p.track, trackOut); err != nil { // guard would do so in a moment
 		r.Remarks = append(r.Remarks, fmt.Sprintf("cannot write the track file: %v", err))

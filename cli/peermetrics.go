@@ -8,18 +8,19 @@ import (
 
 // peerMetrics tells how well this Jetway keeps in step, when it is asked.
 type peerMetrics struct {
+	p    *peers
 	mesh *standby.Mesh
 
 	warm, acting, up, active, lag, lagFrom, missing, walking, divergent *prometheus.Desc
 	records, bytes, changed, walks, repairs, gaps, behind               *prometheus.Desc
-	refused, ahead                                                      *prometheus.Desc
+	refused, ahead, inFlight                                            *prometheus.Desc
 }
 
-func newPeerMetrics(mesh *standby.Mesh) *peerMetrics {
+func newPeerMetrics(p *peers) *peerMetrics {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("jetway_"+name, help, labels, nil)
 	}
-	return &peerMetrics{mesh: mesh,
+	return &peerMetrics{p: p, mesh: p.mesh,
 		warm:      d("standby_warm", "1 if this Jetway knows what its peers know."),
 		acting:    d("standby_acting", "1 if this Jetway does what must happen once per installation."),
 		up:        d("peer_up", "1 if the peer is connected.", "peer"),
@@ -38,12 +39,13 @@ func newPeerMetrics(mesh *standby.Mesh) *peerMetrics {
 		behind:    d("peer_behind_total", "Times that the peer was further behind than changes are remembered.", "peer"),
 		refused:   d("peer_refused_total", "Connections of peers that were refused, by reason.", "reason"),
 		ahead:     d("peer_clock_ahead_total", "Stamps seen that were far ahead of our time: some clock is wrong."),
+		inFlight:  d("installation_in_flight", "Requests in flight of a domain and sub-domain at this Jetway and all peers that are connected.", "domain", "sub_domain"),
 	}
 }
 
 func (p *peerMetrics) all() []*prometheus.Desc {
 	return []*prometheus.Desc{p.warm, p.acting, p.up, p.active, p.lag, p.lagFrom, p.missing, p.walking, p.divergent,
-		p.records, p.bytes, p.changed, p.walks, p.repairs, p.gaps, p.behind, p.refused, p.ahead}
+		p.records, p.bytes, p.changed, p.walks, p.repairs, p.gaps, p.behind, p.refused, p.ahead, p.inFlight}
 }
 
 // Describe implements prometheus.Collector.
@@ -95,4 +97,7 @@ func (p *peerMetrics) Collect(ch chan<- prometheus.Metric) {
 		count(p.refused, n, reason)
 	}
 	count(p.ahead, p.mesh.ClockAhead())
+	for key, n := range p.p.everybodysLoad() {
+		gauge(p.inFlight, float64(n), key.Domain, key.SubDomain)
+	}
 }

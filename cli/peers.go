@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"jetway/admin"
+	"jetway/balancer"
 	"jetway/config"
 	"jetway/standby"
 )
@@ -164,6 +166,32 @@ func (p *peers) tellLoad() {
 		}
 		p.load.Put(key, appendCount(nil, n), keepLoad)
 	}
+}
+
+// everybodysLoad returns the requests in flight of each cluster, here and at the
+// peers that are connected.
+func (p *peers) everybodysLoad() map[balancer.Key]int64 {
+	sums := map[balancer.Key]int64{}
+	for _, c := range p.lb.router.Table().Clusters() {
+		sums[c.Config.Key] += c.State.InFlight.Load()
+	}
+	told := map[string]map[string]int64{} // by node, then cluster
+	p.load.Each(func(key string, value []byte, _ standby.Stamp, origin string) bool {
+		if told[origin] == nil {
+			told[origin] = map[string]int64{}
+		}
+		told[origin][strings.TrimPrefix(key, origin+"/")] = readCount(value)
+		return true
+	})
+	for node, clusters := range told {
+		if node == p.lb.node || !p.mesh.Live(node) {
+			continue
+		}
+		for key := range sums {
+			sums[key] += clusters[key.String()]
+		}
+	}
+	return sums
 }
 
 // hasAddress reports whether this host has an address.

@@ -30,7 +30,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newScalingMetrics(lb.scaler, lb.router), lb.panics},
 	}
 	if lb.peers != nil {
-		s.Collectors = append(s.Collectors, newPeerMetrics(lb.peers.mesh))
+		s.Collectors = append(s.Collectors, newPeerMetrics(lb.peers))
 	}
 	return s
 }

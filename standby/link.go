@@ -131,13 +131,7 @@ func newLink(kinds []Kind, peer *hello, own uint64, m *memory, status func() Sta
 	return l
 }
 
-// lag returns how late the peer learns, at least.
-func (l *link) lag(now time.Time) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lagLocked(now)
-}
-
+// lagLocked returns how late the peer learns, at least.
 func (l *link) lagLocked(now time.Time) time.Duration {
 	d := l.roundTrip
 	if !l.pinged.IsZero() {
@@ -156,13 +150,7 @@ func (l *link) learnedAll() bool {
 	return l.missingLocked() == 0
 }
 
-// missing returns the number of shards that were never copied whole.
-func (l *link) missing() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.missingLocked()
-}
-
+// missingLocked returns the number of shards that were never copied whole.
 func (l *link) missingLocked() (n int) {
 	for _, k := range l.kinds {
 		for i := range k.learned {

@@ -217,6 +217,19 @@ func (m *Mesh) Live(node string) bool {
 	return node == m.own.node || p != nil && p.conn != nil
 }
 
+// Taught reports whether every peer that is connected has all that was changed
+// here so far.
+func (m *Mesh) Taught() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if p.conn != nil && !p.conn.link.taughtAll() {
+			return false
+		}
+	}
+	return true
+}
+
 // Refused returns how many connections were refused, by reason.
 func (m *Mesh) Refused() map[string]uint64 {
 	counts := map[string]uint64{}
