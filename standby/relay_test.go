@@ -284,6 +284,30 @@ func TestLag(t *testing.T) {
 	}
 }
 
+// useTimes uses sessions again and again and returns how long each use took,
+// sorted.
+func useTimes(s *session.Store, n int, over func() bool) []time.Duration {
+	var took []time.Duration
+	for i := 0; !over() && len(took) < 1<<20; i = (i + 7919) % n {
+		start := time.Now()
+		s.Use(sessionKey(i), start, 10*time.Minute)
+		took = append(took, time.Since(start))
+		if i%16 == 0 {
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+	slices.Sort(took)
+	return took
+}
+
+// residentMemory returns what the process has in memory, in bytes.
+func residentMemory() int64 {
+	var pages, resident int64
+	b, _ := os.ReadFile("/proc/self/statm")
+	fmt.Sscan(string(b), &pages, &resident)
+	return resident * int64(os.Getpagesize())
+}
+
 // TestCopy measures the copy of a million sessions to a new peer.
 func TestCopy(t *testing.T) {
 	n := 20_000
@@ -299,13 +323,24 @@ func TestCopy(t *testing.T) {
 			t.Fatalf("session %d does not fit", i)
 		}
 	}
+	filled := time.Now()
+	calm := useTimes(a.table, n, func() bool { return time.Since(filled) > 500*time.Millisecond })
+	memory := residentMemory()
 	start := time.Now()
 	b := startMesh(t, key, "b", 2*n, false, book)
+	var over atomic.Bool
+	busy := make(chan []time.Duration, 1)
+	go func() { busy <- useTimes(a.table, n, over.Load) }()
 	eventually(t, "b has a connection", func() bool { return len(b.Peers()) == 1 && b.Peers()[0].Connected })
 	connected := time.Since(start)
 	eventually(t, "all is copied", func() bool { return b.Peers()[0].Missing == 0 && equal(a.table, b.table) })
 	took := time.Since(start)
+	over.Store(true)
+	during := <-busy
 	v := a.Peers()[0]
+	t.Logf("a look-up at the teacher: p99 %v before, %v during the copy; max %v and %v", calm[len(calm)*99/100], during[len(during)*99/100],
+		calm[len(calm)-1], during[len(during)-1])
+	t.Logf("resident memory grew by %d bytes for each session of the second table", (residentMemory()-memory)/int64(n))
 	t.Logf("%d sessions, %d KiB: copied %v after the start, connected after %v; window and rate as they are by default", n, v.Counts.BytesOut>>10,
 		took.Round(time.Millisecond), connected.Round(time.Millisecond))
 }

@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -159,8 +161,11 @@ func good(next []probe) bool {
 	return true
 }
 
-// repeats is how often a fault is made.
+// repeats is how often a fault is made; JETWAY_REPEAT overrides.
 func repeats(short int) int {
+	if n, err := strconv.Atoi(os.Getenv("JETWAY_REPEAT")); err == nil && n > 0 {
+		return n
+	}
 	if harness.Long() {
 		return 20
 	}
