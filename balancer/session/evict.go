@@ -10,9 +10,10 @@ const (
 	// evictReach how far it is looked for one that may be displaced at all.
 	evictWindow = 32
 	evictReach  = 2048
-	// sweepStep is how many slots a sweep looks at under one lock: some tens of
-	// microseconds.
-	sweepStep = 512
+	// sweepStep is how many slots are looked at under one lock, and sweepFrees
+	// how many of them a sweep frees: some tens of microseconds.
+	sweepStep  = 512
+	sweepFrees = 64
 	// sweepWithin is how long a sweep of everything takes; a session that
 	// expired is not found any more, whenever its slot is freed.
 	sweepWithin = 20 * time.Second
@@ -62,20 +63,22 @@ func (s *Store) evictLocked(sh *shard, tenant uint32, now time.Time) bool {
 }
 
 // Sweep frees what expired among the next slots of a shard, from slot on. It
-// returns where to go on, 0 at the end. The shard is held for sweepStep slots.
+// returns where to go on, 0 at the end. The shard is held for sweepStep slots
+// at most, and fewer where many expired.
 func (s *Store) Sweep(shard int, slot uint32, now time.Time) (next uint32) {
 	sh := &s.shards[shard]
 	tick := s.tick(now)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	end := min(slot+sweepStep, sh.top)
-	for ; slot < end; slot++ {
+	for freed := 0; slot < end && freed < sweepFrees; slot++ {
 		e := sh.at(slot)
 		if e.facts&used != 0 && int64(e.expiry) <= tick {
 			if !e.deleted() {
 				s.stats.expired.Add(1)
 			}
 			s.freeLocked(sh, slot)
+			freed++
 		}
 	}
 	if slot >= sh.top {
@@ -94,10 +97,15 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			for n := s.slots() / int(sweepWithin/sweepEvery); n >= 0; n -= sweepStep {
-				if slot = s.Sweep(shard, slot, now); slot == 0 {
+			for n := s.slots() / int(sweepWithin/sweepEvery); n >= 0; {
+				next := s.Sweep(shard, slot, now)
+				if next > slot {
+					n -= int(next - slot)
+				} else { // the end of a shard
+					n -= sweepStep
 					shard = (shard + 1) % Shards
 				}
+				slot = next
 			}
 		}
 	}
