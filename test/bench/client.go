@@ -60,6 +60,11 @@ func runClient(l *load) (*outcome, error) {
 	}
 	c := &client{load: l, poll: p, requests: l.requests(), body: pattern(discardFrom + 1), buf: make([]byte, 256<<10)}
 	c.meter = newMeter(l)
+	if l.Learned {
+		if err := c.begins(); err != nil {
+			return nil, err
+		}
+	}
 	if l.Sticky {
 		if c.requests, err = l.bind(len(c.requests)); err != nil {
 			return nil, err

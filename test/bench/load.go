@@ -30,6 +30,7 @@ type load struct {
 	// through them. 0: as many as Vary.
 	HostVary int
 	Sticky   bool // requests have the cookie that the proxy gave for them
+	Learned  bool // requests are of sessions of the application, which begin first
 	Upload   int  // bytes of the request's body
 	Length   int  // of the expected answer's body
 	Conns    int
@@ -96,6 +97,9 @@ func (l *load) requestWith(number int, fields string) []byte {
 		host = strings.ReplaceAll(l.Host, "%d", fmt.Sprint(number%l.HostVary))
 	}
 	method, more := "GET", fields
+	if l.Learned {
+		more += fmt.Sprintf("Cookie: sid=%08x\r\n", number)
+	}
 	if l.Upload > 0 {
 		method, more = "POST", fields+fmt.Sprintf("Content-Type: application/octet-stream\r\nContent-Length: %d\r\n", l.Upload)
 	}

@@ -88,7 +88,7 @@ func (b *bench) run(ctx context.Context, pt *point) (*result, error) {
 
 // begin starts one proxy and checks that it does the work.
 func (b *bench) begin(ctx context.Context, pt *point, k *kind, members []int) (*proxy, error) {
-	if pt.Tenants > 0 && !k.tenants {
+	if (pt.Tenants > 0 || pt.Load.Learned) && !k.tenants {
 		return nil, errNoEquivalent
 	}
 	if b.sparing && k.Name == "caddy" && strings.Contains("chjkl", pt.Scenario) {

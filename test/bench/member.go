@@ -206,6 +206,13 @@ func (s *members) request(c *memberConn, head []byte, body int64) bool {
 			return false
 		}
 		return s.send(c, n)
+	case string(what) == "session":
+		// As an application that begins the session which the client names.
+		answer := s.small(100)
+		at := bytes.Index(answer, []byte("\r\n\r\n"))
+		c.out = append(append(c.out, answer[:at]...), "\r\nSet-Cookie: "...)
+		c.out = append(append(c.out, value(head, "cookie")...), answer[at:]...)
+		return s.flush(c)
 	case string(what) == "up":
 		length, err := strconv.ParseInt(string(value(head, "content-length")), 10, 64)
 		if err != nil {

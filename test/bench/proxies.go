@@ -44,7 +44,7 @@ type setup struct {
 	Tenants           int // 0: no directory
 	Half, AboveHalf   int // of the tenants, for ranges
 	Clusters          []string
-	Sticky            bool
+	Sticky, Learned   bool
 	TLS, Socket, Bulk bool // what the scenario needs
 	Master            bool // reloads are to come
 	Connections       int  // of clients
