@@ -59,7 +59,7 @@ func (p *Concurrency) Decide(in Input) Advice {
 	}
 	load, formula := stable, fmt.Sprintf("ceil(stable %.1f / target %g)", stable, p.cfg.Target)
 	if in.Now.Before(p.panicUntil) {
-		load, formula = max(stable, burst), fmt.Sprintf("ceil(panic: max(stable %.1f, burst %.1f) / target %g)", stable, burst, p.cfg.Target)
+		load, formula = max(stable, burst), fmt.Sprintf("ceil(surge: max(stable %.1f, burst %.1f) / target %g)", stable, burst, p.cfg.Target)
 	}
 	a := Advice{Need: ceil(load / p.cfg.Target)}
 	a.Formula = fmt.Sprintf("%s = %d", formula, a.Need)

@@ -272,6 +272,12 @@ func (s *Scaler) rouse(key balancer.Key) {
 		return
 	}
 	s.mu.Lock()
+	unknown := s.clusters[key] != nil && s.clusters[key].input.Now.IsZero()
+	s.mu.Unlock()
+	if unknown { // since Jetway has just started
+		s.tick()
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.clusters[key]
 	i := slices.IndexFunc(seen, func(o Observation) bool { return o.Key == key })

@@ -69,13 +69,30 @@ func (a *app) run(ctx context.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := &fasthttp.Server{Handler: a.handle, Name: "jetway-demo-app", CloseOnShutdown: true}
-	errs := make(chan error, len(a.ports))
+	listeners, err := a.listen()
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, listeners)
+}
+
+func (a *app) listen() ([]net.Listener, error) {
+	var listeners []net.Listener
 	for _, port := range a.ports {
 		ln, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
 		if err != nil {
-			return fmt.Errorf("cannot listen for %q: %w", a.name, err)
+			return nil, fmt.Errorf("cannot listen for %q: %w", a.name, err)
 		}
+		listeners = append(listeners, ln)
+	}
+	return listeners, nil
+}
+
+// serve answers until ctx ends.
+func (a *app) serve(ctx context.Context, listeners []net.Listener) error {
+	server := &fasthttp.Server{Handler: a.handle, Name: "jetway-demo-app", CloseOnShutdown: true}
+	errs := make(chan error, len(listeners))
+	for _, ln := range listeners {
 		go func() { errs <- server.Serve(ln) }()
 	}
 	select {

@@ -54,7 +54,7 @@ print what was expected and what was seen, and exit 0 if all was as expected.`,
 	}
 	cmd.Flags().BoolVar(&o.check, "check", false, "drive requests through the demo and exit 0 or 1")
 	cmd.Flags().StringVar(&o.sabot, "break", "", "with --check: break something, to see the check fail (routing)")
-	cmd.AddCommand(appCommand(), childCommand())
+	cmd.AddCommand(appCommand(), childCommand(), workerCommand())
 	return cmd
 }
 
