@@ -336,7 +336,7 @@ func (s *sim) same(n *simNode, want map[string]cell) {
 // key the newest, and no key ever goes back to something older, deleted ones
 // included.
 func TestSimulation(t *testing.T) {
-	first, seeds := uint64(1), uint64(25)
+	first, seeds := uint64(1), uint64(10)
 	if os.Getenv("JETWAY_LONG") == "1" {
 		seeds = 1000
 	}
