@@ -44,8 +44,6 @@ type Options struct {
 	Sessions *session.Store
 }
 
-type openFunc = func(*Endpoint) io.Closer
-
 // Router holds the current Table and rebuilds it.
 type Router struct {
 	table atomic.Pointer[Table]
