@@ -27,7 +27,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Standby:    lb.standbySource(),
 		Explain:    lb.explain,
 		Known:      lb.tenants.writeKnown,
-		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newScalingMetrics(lb.scaler, lb.router), lb.panics},
+		Collectors: []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newMemberMetrics(lb), newScalingMetrics(lb.scaler, lb.router), lb.panics},
 	}
 	if lb.peers != nil {
 		s.Collectors = append(s.Collectors, newPeerMetrics(lb.peers))

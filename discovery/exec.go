@@ -23,7 +23,7 @@ const (
 	execsMax       = 16
 	execOutputMax  = 8 << 20 // bytes of standard output; more is a failure
 	execErrorMax   = 4 << 10 // bytes kept of standard error
-	execAfterKill  = time.Second
+	execAfterKill  = 500 * time.Millisecond
 	execInterval   = 10 * time.Second
 	execTimeout    = 5 * time.Second
 	execFirstBurst = 3 // tries after a failure that come sooner than the interval
@@ -223,17 +223,20 @@ func runExec(ctx context.Context, cfg ExecConfig) ([]balancer.Member, error) {
 	err := c.Run()
 	name := filepath.Base(cfg.Command[0])
 	switch {
+	case errors.Is(err, exec.ErrWaitDelay):
+		endGroup(c)
+		return nil, fmt.Errorf("cannot run %q: it left a process behind that keeps its output open", name)
 	case stdout.over:
 		return nil, fmt.Errorf("cannot use output of %q: it is longer than %d MiB", name, execOutputMax>>20)
 	case errors.Is(within.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("cannot run %q: it took longer than %s", name, cfg.Timeout)
 	case err != nil:
-		if said := firstLine(stderr.Bytes()); said != "" {
+		if said := firstLine(stderr.kept.Bytes()); said != "" {
 			return nil, fmt.Errorf("cannot run %q: %w: %s", name, err, said)
 		}
 		return nil, fmt.Errorf("cannot run %q: %w", name, err)
 	}
-	members, err := ParseMembers(stdout.Bytes())
+	members, err := ParseMembers(stdout.kept.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("cannot use output of %q: %w", name, err)
 	}
@@ -252,23 +255,24 @@ func firstLine(said []byte) string {
 }
 
 // cappedBuffer keeps up to max bytes; what is over is taken and dropped, and
-// stop, if there is one, called.
+// stop, if there is one, called. The buffer is no embedded one, whose ReadFrom
+// would know no limit.
 type cappedBuffer struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	max  int
 	over bool
 	stop func()
 }
 
 func (b *cappedBuffer) Write(p []byte) (int, error) {
-	room := b.max - b.Len()
-	if len(p) > room {
-		b.over = true
-		b.Buffer.Write(p[:room])
-		if b.stop != nil {
-			b.stop()
-		}
-		return len(p), nil
+	room := b.max - b.kept.Len()
+	if len(p) <= room {
+		return b.kept.Write(p)
 	}
-	return b.Buffer.Write(p)
+	b.over = true
+	b.kept.Write(p[:room])
+	if b.stop != nil {
+		b.stop()
+	}
+	return len(p), nil
 }

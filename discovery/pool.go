@@ -42,6 +42,7 @@ type Status struct {
 	Stalls    uint64    `json:"stalls"`    // how often this process stood still
 	Overloads uint64    `json:"overloads"` // how often messages or events came faster than they were taken
 	Conflicts uint64    `json:"conflicts"` // how often two nodes of one name were met
+	Forged    uint64    `json:"forged"`    // messages dropped that no honest node sends
 	Trouble   string    `json:"trouble"`   // the last of all these, kept for the record
 	TroubleAt time.Time `json:"trouble_at,omitzero"`
 }
@@ -60,7 +61,7 @@ type pool struct {
 	started  chan struct{} // closed once address is known
 	ended    chan struct{} // closed once run returned
 
-	overloads, conflicts atomic.Uint64
+	overloads, conflicts, forged atomic.Uint64
 
 	tagging sync.Mutex // one change of tags at a time, so that no older ones come last
 
@@ -358,7 +359,7 @@ func (p *pool) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := Status{Since: p.since, Restarts: p.restarts, LastError: p.lastErr, ErrorAt: p.errAt, Encrypted: p.keys != nil,
-		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Trouble: p.trouble, TroubleAt: p.troubleAt}
+		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Forged: p.forged.Load(), Trouble: p.trouble, TroubleAt: p.troubleAt}
 	if p.addr.IsValid() {
 		st.Address = p.addr.String()
 	}

@@ -21,8 +21,14 @@ func (p *pool) start() (*serf.Serf, error) {
 	// all that each says is that something changed.
 	events := make(chan serf.Event, eventsBuffer)
 	conf.EventCh = events
+	if err := p.transport(conf.MemberlistConfig); err != nil {
+		return nil, err
+	}
 	s, err := serf.Create(conf)
 	if err != nil {
+		if t := conf.MemberlistConfig.Transport; t != nil {
+			t.Shutdown() // the error that counts is the other one
+		}
 		return nil, fmt.Errorf("cannot start gossip on %s: %w", p.settings.bind, err)
 	}
 	go func() {
@@ -45,6 +51,34 @@ func (p *pool) start() (*serf.Serf, error) {
 	p.port = conf.MemberlistConfig.BindPort // the same one after a restart
 	p.addr = gossipAddress(s.LocalMember())
 	return s, nil
+}
+
+// transport puts the guard in front of the network where gossip is encrypted.
+func (p *pool) transport(ml *memberlist.Config) error {
+	if ml.Transport = p.settings.transport; ml.Transport != nil || p.keys == nil {
+		return nil
+	}
+	tries := 1
+	if ml.BindPort == 0 {
+		tries = 10 // a port that is free for TCP need not be for UDP
+	}
+	var nt *memberlist.NetTransport
+	var err error
+	for range tries {
+		nt, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{ml.BindAddr}, BindPort: ml.BindPort, Logger: ml.Logger})
+		if err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start gossip on %s: %w", p.settings.bind, err)
+	}
+	if ml.BindPort == 0 {
+		ml.BindPort = nt.GetAutoBindPort()
+		ml.AdvertisePort = ml.BindPort
+	}
+	ml.Transport = newGuard(nt, func() { p.forged.Add(1) })
+	return nil
 }
 
 func (p *pool) serfConfigLocked() (*serf.Config, error) {
@@ -71,7 +105,6 @@ func (p *pool) serfConfigLocked() (*serf.Config, error) {
 	if p.keys != nil {
 		ml.Keyring = p.keys.ring // as it is now: a rotation outlives a restart
 	}
-	ml.Transport = p.settings.transport
 	ml.BindAddr, ml.BindPort = p.settings.bind.Addr().String(), p.port
 	if a := p.settings.advertise; a.IsValid() {
 		ml.AdvertiseAddr, ml.AdvertisePort = a.Addr().String(), int(a.Port())

@@ -36,7 +36,7 @@ finish() {
 # all of them are there already nothing is asked of a registry.
 install_tools() {
   local missing=() tool
-  for tool in serf haproxy nginx caddy curl openssl slowhttptest; do
+  for tool in serf haproxy nginx caddy curl openssl slowhttptest dnsmasq; do
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || missing+=("$tool")
   done
   for tool in keepalived:keepalived nft:nftables ip:iproute2; do

@@ -72,7 +72,7 @@ func StartMember(t testing.TB, name string, script Script) *Member {
 		port := FreePort(t)
 		ln, err := net.Listen("tcp", Loopback(port))
 		if err == nil {
-			return serveMember(t, name, port, ln, script)
+			return ServeMember(t, name, port, ln, script)
 		}
 		if tries == 5 {
 			t.Fatal(err)
@@ -88,10 +88,11 @@ func StartMemberAt(t testing.TB, name string, port int, script Script) *Member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serveMember(t, name, port, ln, script)
+	return ServeMember(t, name, port, ln, script)
 }
 
-func serveMember(t testing.TB, name string, port int, ln net.Listener, script Script) *Member {
+// ServeMember starts a member that accepts on ln; Port is told, not asked.
+func ServeMember(t testing.TB, name string, port int, ln net.Listener, script Script) *Member {
 	m := &Member{Name: name, Port: port, ln: ln, script: script}
 	if script == nil {
 		m.script = Echo
