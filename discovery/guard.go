@@ -14,8 +14,8 @@ import (
 // which form it is, is not authenticated: whoever has seen one packet of the
 // pool can set it to 0, and memberlist (0.7.0, decryptPayload) then takes a
 // random byte for the length of a padding and panics, in a goroutine that
-// nobody can recover. No key is needed for that. Serf has used form 1 since
-// 2014 and never sends form 0.
+// nobody can recover. No key is needed for that. No protocol version that Serf
+// speaks sends form 0.
 type guard struct {
 	*memberlist.NetTransport
 	packets chan *memberlist.Packet

@@ -112,20 +112,18 @@ func position(data []byte, offset int64) (line, column int) {
 	return 1 + bytes.Count(before, []byte("\n")), 1 + len(before) - (bytes.LastIndexByte(before, '\n') + 1)
 }
 
+// member checks what was printed, as strictly as tags are.
 func (l *listed) member() (balancer.Member, error) {
 	m := balancer.Member{ID: l.ID, Domain: l.Domain, Zone: l.Zone, Weight: 1, Source: balancer.SourceExec,
 		Draining: l.State == stateDraining, SubDomains: []string{balancer.Worker}}
-	fail := func(key, value, want string) (balancer.Member, error) {
-		return m, fmt.Errorf("cannot use %s %q: expected %s", key, clip(value), want)
-	}
 	if !isDomain(l.Domain) {
-		return fail("domain", l.Domain, wantDomain)
+		return m, unusable("domain", l.Domain, wantDomain)
 	}
 	if l.SubDomain != "" {
 		m.SubDomains = strings.Split(l.SubDomain, ",")
 		slices.Sort(m.SubDomains)
 		if len(m.SubDomains) > subDomainsMax || len(slices.Compact(slices.Clone(m.SubDomains))) < len(m.SubDomains) || !all(m.SubDomains, isLabel) {
-			return fail("sub_domain", l.SubDomain, wantSub)
+			return m, unusable("sub_domain", l.SubDomain, wantSub)
 		}
 	}
 	if a, err := netip.ParseAddr(l.Host); err == nil && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast() {
@@ -133,8 +131,29 @@ func (l *listed) member() (balancer.Member, error) {
 	} else if name := strings.TrimSuffix(l.Host, "."); err != nil && isDomain(name) && strings.Trim(name, "0123456789.") != "" {
 		m.Host = name
 	} else {
-		return fail("host", l.Host, "the IP address or DNS name of one machine, without port")
+		return m, unusable("host", l.Host, "the IP address or DNS name of one machine, without port")
 	}
+	if err := l.ports(&m); err != nil {
+		return m, err
+	}
+	if l.Weight != nil {
+		if m.Weight = *l.Weight; m.Weight < 1 || m.Weight > balancer.MaxWeight {
+			return m, unusable("weight", strconv.Itoa(m.Weight), wantWeight)
+		}
+	}
+	switch {
+	case !isID(m.ID):
+		return m, unusable("id", m.ID, wantID)
+	case m.Zone != "" && !isID(m.Zone):
+		return m, unusable("zone", m.Zone, wantID)
+	case l.State != "" && !isState(l.State):
+		return m, unusable("state", l.State, "up or draining")
+	}
+	return m, nil
+}
+
+// ports fills in the ports, and the id where only they can tell.
+func (l *listed) ports(m *balancer.Member) error {
 	for _, p := range []struct {
 		key  string
 		from *int
@@ -144,42 +163,33 @@ func (l *listed) member() (balancer.Member, error) {
 			continue
 		}
 		if *p.from < 1 || *p.from > 65535 {
-			return fail(p.key, strconv.Itoa(*p.from), wantPort)
+			return unusable(p.key, strconv.Itoa(*p.from), wantPort)
 		}
 		*p.to = uint16(*p.from)
 	}
 	for public, own := range l.PortMapping {
 		from, ok := parseNumber(public, 1, 65535)
 		if !ok || own < 1 || own > 65535 {
-			return fail("port_mapping", fmt.Sprintf("%s: %d", public, own), "a public port and one of the member, each 1..65535")
+			return unusable("port_mapping", fmt.Sprintf("%s: %d", public, own), "a public port and one of the member, each 1..65535")
 		}
 		m.Ports = append(m.Ports, balancer.PortMapping{From: uint16(from), To: uint16(own)})
 	}
 	if len(m.Ports) > mappingsMax {
-		return fail("port_mapping", strconv.Itoa(len(m.Ports)), fmt.Sprintf("at most %d of them", mappingsMax))
+		return unusable("port_mapping", strconv.Itoa(len(m.Ports)), fmt.Sprintf("at most %d of them", mappingsMax))
 	}
 	slices.SortFunc(m.Ports, func(a, b balancer.PortMapping) int { return int(a.From) - int(b.From) })
-	some := ports(&m)
+	some := ports(m)
 	if len(some) == 0 {
-		return m, errors.New("it has no port: expected http, https or port_mapping")
-	}
-	if l.Weight != nil {
-		if m.Weight = *l.Weight; m.Weight < 1 || m.Weight > balancer.MaxWeight {
-			return fail("weight", strconv.Itoa(m.Weight), wantWeight)
-		}
+		return errors.New("it has no port: expected http, https or port_mapping")
 	}
 	if m.ID == "" {
 		m.ID = m.Address(firstOf(m.HTTP, m.HTTPS, some[0]))
 	}
-	switch {
-	case !isID(m.ID):
-		return fail("id", m.ID, wantID)
-	case m.Zone != "" && !isID(m.Zone):
-		return fail("zone", m.Zone, wantID)
-	case l.State != "" && !isState(l.State):
-		return fail("state", l.State, "up or draining")
-	}
-	return m, nil
+	return nil
+}
+
+func unusable(key, value, want string) error {
+	return fmt.Errorf("cannot use %s %q: expected %s", key, clip(value), want)
 }
 
 func firstOf(ports ...uint16) uint16 {
