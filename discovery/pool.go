@@ -19,6 +19,7 @@ const (
 	resyncEvery  = 5 * time.Second  // the list is read back without an event, too
 	leaveMost    = 5 * time.Second
 	holdMost     = 10 * time.Second // a new Serf may know nobody yet: the old list stays so long
+	keepEvery    = time.Second      // keys that were changed in the pool are written down
 	repeatFirst  = 3 * time.Second  // after the start; then after twice as long each
 	repeatMost   = 24 * time.Second
 	eventsBuffer = 4096
@@ -107,6 +108,14 @@ func (p *pool) run(ctx context.Context, farewell func()) error {
 		defer recovered(p.log, "gossip watch")
 		p.steady.watch(watching, p.log, p.note)
 	}()
+	if p.keys != nil {
+		go func() {
+			defer recovered(p.log, "gossip keys")
+			for pause(watching, keepEvery) { // a node may change them at any time, and this one end at any time
+				p.keepKeys()
+			}
+		}()
+	}
 	retry := backoff{first: time.Second, most: time.Minute}
 	for {
 		born := time.Now()
@@ -209,9 +218,12 @@ func (p *pool) keep(s *serf.Serf, last bool) {
 	if err := p.peers.save(now, last); err != nil {
 		p.note(err.Error())
 	}
-	if p.keys == nil {
-		return
+	if last && p.keys != nil {
+		p.keepKeys()
 	}
+}
+
+func (p *pool) keepKeys() {
 	if err := p.keys.keep(); err != nil {
 		p.note(err.Error())
 		p.fail(err)
