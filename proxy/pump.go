@@ -137,13 +137,18 @@ func (x *exchange) pump() fault {
 				x.enlarge()
 				continue
 			}
-			x.conn.readWhile(x.bodyDeadline(started, in.consumed-counted), x.set.Timeouts.Header)
+			by := x.bodyDeadline(started, in.consumed-counted)
+			x.conn.readWhile(by, x.set.Timeouts.Header)
 			if x.stopping.Load() { // its deadline may have been overwritten
 				return noFault
 			}
 			x.starved.Store(true)
 			err := in.fill(largeSize)
 			x.starved.Store(false)
+			if timedOut(err) && !x.stopping.Load() && (by.IsZero() || time.Now().Before(by)) {
+				x.conn.readBy = time.Unix(1, 0) // it was left in force although too early
+				continue
+			}
 			if err != nil {
 				return x.clientFault(err)
 			}
