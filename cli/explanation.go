@@ -3,8 +3,8 @@ package cli
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,42 +48,39 @@ func (lb *loadBalancer) explain(q admin.Question) (admin.Explanation, error) {
 	return v, nil
 }
 
-// arrival turns the question into one for the proxy.
+// arrival turns the question into one for the proxy. The path stays as it is
+// written: what is odd in it is what a request would be judged by.
 func arrival(q admin.Question) (proxy.Question, error) {
-	u, err := url.Parse(q.URL)
-	if err != nil {
-		return proxy.Question{}, fmt.Errorf("cannot explain %q: %w", q.URL, err)
-	}
-	p := proxy.Question{Method: q.Method, Listener: q.Listener, TLS: u.Scheme == "https", Client: netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	p := proxy.Question{Method: q.Method, Target: q.URL, Listener: q.Listener, Client: netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	if p.Method == "" {
 		p.Method = "GET"
 	}
-	// The path as it is written, not as url.Parse understands it.
-	p.Target = q.URL
-	if u.Scheme != "" {
-		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return p, fmt.Errorf("cannot explain %q: expected http://HOST/PATH, https://HOST/PATH or /PATH with a Host field", q.URL)
+	host := ""
+	if scheme, rest, absolute := strings.Cut(q.URL, "://"); absolute && !strings.HasPrefix(q.URL, "/") {
+		rest, _, _ = strings.Cut(rest, "#")
+		host, p.Target = rest, "/"
+		if i := strings.IndexAny(rest, "/?"); i >= 0 {
+			host, p.Target = rest[:i], rest[i:]
 		}
-		_, p.Target, _ = strings.Cut(q.URL, "://")
-		if i := strings.IndexAny(p.Target, "/?#"); i >= 0 {
-			p.Target = p.Target[i:]
-		} else {
-			p.Target = "/"
-		}
-		if p.Target[0] != '/' {
+		if !strings.HasPrefix(p.Target, "/") {
 			p.Target = "/" + p.Target
 		}
-		p.Port = portOf(u)
+		p.TLS = strings.EqualFold(scheme, "https")
+		if host == "" || !p.TLS && !strings.EqualFold(scheme, "http") {
+			return p, fmt.Errorf("cannot explain %q: expected http://HOST/PATH, https://HOST/PATH or /PATH with a Host field", q.URL)
+		}
+		p.Port = portOf(host, p.TLS)
 	}
-	p.Target, _, _ = strings.Cut(p.Target, "#")
 	hosted := slices.ContainsFunc(q.Fields, func(f [2]string) bool { return strings.EqualFold(f[0], "host") })
-	if u.Host != "" && !hosted {
-		p.Fields = append(p.Fields, [2]string{"Host", u.Host})
-	} else if !hosted {
+	switch {
+	case host == "" && !hosted:
 		return p, fmt.Errorf("cannot explain %q: it names no host; expected http://HOST/PATH, or a Host field", q.URL)
+	case !hosted:
+		p.Fields = append(p.Fields, [2]string{"Host", host})
 	}
 	p.Fields = append(p.Fields, q.Fields...)
 	if q.Client != "" {
+		var err error
 		if p.Client, err = netip.ParseAddr(q.Client); err != nil {
 			return p, fmt.Errorf("cannot use client %q: expected an IP address", q.Client)
 		}
@@ -91,11 +88,14 @@ func arrival(q admin.Question) (proxy.Question, error) {
 	return p, nil
 }
 
-func portOf(u *url.URL) uint16 {
-	if n, err := strconv.ParseUint(u.Port(), 10, 16); err == nil {
-		return uint16(n)
+// portOf returns the port of an authority, or that of the scheme.
+func portOf(host string, tls bool) uint16 {
+	if _, port, err := net.SplitHostPort(host); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			return uint16(n)
+		}
 	}
-	if u.Scheme == "https" {
+	if tls {
 		return 443
 	}
 	return 80
