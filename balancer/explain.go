@@ -88,17 +88,19 @@ type Foresight struct {
 	Among   []*Endpoint
 }
 
-// Foresee picks for a request that was decided, on a copy of what a pick
-// changes: what the next request gets if no other comes before it.
-func (d *Decision) Foresee(now int64) Foresight {
-	v := d.View.shadow()
-	f := Foresight{Choice: v.Pick(now, d.Hash, nil)}
+// Foresee tells what choose will choose for a request that was decided, if no
+// other comes before it. choose is called with a copy of the view in d, so that
+// it takes no turns and counts nothing.
+func (d *Decision) Foresee(now int64, choose func() *Endpoint) Foresight {
+	real := d.View
+	d.View = real.shadow()
+	f := Foresight{Choice: choose()}
+	d.View = real
 	if f.Choice == nil {
 		return f
 	}
-	f.Among = v.equals(now, d.Hash)
-	f.Certain = len(f.Among) == 1
-	if f.Certain {
+	f.Among = real.equals(now, d.Hash)
+	if f.Certain = len(f.Among) == 1; f.Certain {
 		f.Among[0] = f.Choice
 	}
 	return f

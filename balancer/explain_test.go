@@ -32,8 +32,9 @@ func TestForesee(t *testing.T) {
 				t.Fatal(reason)
 			}
 			turn := d.Cluster.State.turn.Load()
-			d.Foresee(now)
-			fs := d.Foresee(now)
+			choose := func() *Endpoint { return d.View.Pick(now, d.Hash, nil) }
+			d.Foresee(now, choose)
+			fs := d.Foresee(now, choose)
 			if d.Cluster.State.turn.Load() != turn || d.Cluster.State.InFlight.Load() != int64((i+1)/2) {
 				t.Fatalf("%s: foreseeing took a turn", policy)
 			}
@@ -85,7 +86,7 @@ func TestSurveyUnfit(t *testing.T) {
 	if list[0].Grade != "out" || list[1].Grade != "fit" || list[2].Endpoint != nil || list[2].Grade != "out" {
 		t.Errorf("%+v", list)
 	}
-	if fs := d.Foresee(now); !fs.Certain || fs.Choice != list[1].Endpoint {
+	if fs := d.Foresee(now, func() *Endpoint { return d.View.Pick(now, 0, nil) }); !fs.Certain || fs.Choice != list[1].Endpoint {
 		t.Errorf("%+v", fs)
 	}
 }

@@ -136,6 +136,12 @@ func explainDomain(v *admin.Explanation, e *proxy.Explanation) {
 		v.Limits = &admin.ExplainedLimits{Rate: l.Rate, Burst: l.Depth(), InFlight: l.InFlight, Body: l.Body, DryRun: c.DryRun,
 			Verdict: [...]string{"admitted", "in_flight", "rate"}[e.Limited]}
 	}
+	if e.Affinity != "" {
+		v.Session = &admin.ExplainedSession{Mode: string(e.Affinity), Verdict: e.Session.String()}
+		if e.Bound != nil {
+			v.Session.Member = e.Bound.Upstream.Member().ID
+		}
+	}
 	for i := range e.Candidates {
 		v.Candidates = append(v.Candidates, explainedCandidate(&e.Candidates[i], e))
 	}
@@ -180,6 +186,10 @@ func explainedCandidate(c *balancer.Candidate, e *proxy.Explanation) admin.Expla
 func whyChosen(e *proxy.Explanation) string {
 	f, c := e.Foresight, e.Decision.Cluster.Config
 	switch {
+	case e.Bound != nil && f.Choice == e.Bound:
+		return "its session is there"
+	case e.Spread:
+		return "by the hash of what names its session"
 	case len(e.Candidates) == 1:
 		return "the only member"
 	case f.Certain && c.Balance == balancer.RoundRobin:

@@ -222,6 +222,9 @@ func (a *affinity) appendAddr(addr netip.Addr) []byte {
 
 // logBroken logs that sessions had to move, at most once a second per cluster.
 func (x *exchange) logBroken(to *balancer.Endpoint) {
+	if x.explained {
+		return
+	}
 	cluster := x.decision.Cluster
 	n := cluster.SessionBroken(x.now.UnixNano())
 	if n == 0 {

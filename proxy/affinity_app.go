@@ -57,10 +57,15 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 	a := &x.affinity
 	store := x.server.router.Sessions()
 	key := a.on.Scope.Key(&a.work, a.tenant, value)
-	member, ok := store.Use(key, x.now, a.on.Timeout)
+	member, ok := uint64(0), false
+	if x.explained {
+		member, ok = store.Get(key, x.now)
+	} else {
+		member, ok = store.Use(key, x.now, a.on.Timeout)
+	}
 	if !ok {
 		if old, rotated := a.on.Scope.OldKey(&a.work, a.tenant, value); rotated {
-			if member, ok = store.Get(old, x.now); ok {
+			if member, ok = store.Get(old, x.now); ok && !x.explained {
 				store.Learn(a.session(key, member), x.now)
 				store.Delete(old, x.now)
 			}

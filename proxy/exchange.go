@@ -50,6 +50,7 @@ type exchange struct {
 	resent    bool  // a stale connection was replaced, once per request
 	heard     bool  // the member sent something on this connection
 	outcome   Outcome
+	explained bool // it is no request: sessions are looked at and not touched
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
@@ -141,13 +142,9 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 			return x.turnAway(f)
 		}
 	}
-	x.affinity.on = nil
-	if on := &cluster.Config.Affinity; on.On() {
-		if f := x.findSession(on, table.FailOver()); f != noFault {
-			return x.refuse(f)
-		}
+	if f := x.prepare(table); f != noFault {
+		return x.refuse(f)
 	}
-	x.buildRequest()
 	x.bufferBody()
 	if x.req.upgrade {
 		defer x.server.stats.upgrades.Add(-1)
@@ -198,4 +195,17 @@ func (x *exchange) resolve(head []byte, f fault) (*balancer.Table, fault) {
 		return table, badPath
 	}
 	return table, x.decide(table)
+}
+
+// prepare finds the session of a request that is decided, and writes the head
+// for its member.
+func (x *exchange) prepare(table *balancer.Table) fault {
+	x.affinity.on = nil
+	if on := &x.decision.Cluster.Config.Affinity; on.On() {
+		if f := x.findSession(on, table.FailOver()); f != noFault {
+			return f
+		}
+	}
+	x.buildRequest()
+	return noFault
 }

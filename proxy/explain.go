@@ -45,6 +45,11 @@ type Explanation struct {
 	Limited   tenant.Verdict     // would be, if it came now
 	Allowance tenant.Allowance
 
+	Affinity balancer.AffinityMode // empty: the request belongs to no session
+	Session  balancer.SessionVerdict
+	Bound    *balancer.Endpoint // that the session is bound to; nil: none, or a member that is gone
+	Spread   bool               // what names the session decides, by its hash
+
 	Candidates []balancer.Candidate // all members of the cluster; nil: no cluster was found
 	Foresight  balancer.Foresight
 	Head       []byte // that the member would get
@@ -89,12 +94,25 @@ func (s *Server) Explain(q Question) (*Explanation, error) {
 	return e, nil
 }
 
-// foresee goes on where serve would choose a member.
+// foresee goes on where serve would look for the session and choose a member.
 func (x *exchange) foresee(e *Explanation, table *balancer.Table) fault {
-	x.buildRequest()
+	f := x.prepare(table)
+	a := &x.affinity
+	if a.on != nil {
+		e.Affinity, e.Session, e.Bound = a.on.Mode, x.outcome.Session, a.bound
+	}
+	if f != noFault {
+		return f
+	}
 	e.Head = x.up
-	if e.Foresight = x.decision.Foresee(x.now.UnixNano()); e.Foresight.Choice == nil {
+	now := x.now.UnixNano()
+	e.Foresight = x.decision.Foresee(now, x.chooseMember)
+	spread := a.on != nil && a.bound == nil && a.spread && x.decision.View.Spread(a.hash, now, nil) != nil
+	switch choice := e.Foresight.Choice; {
+	case choice == nil:
 		return noMember
+	case a.bound == choice, spread:
+		e.Foresight.Certain, e.Foresight.Among, e.Spread = true, []*balancer.Endpoint{choice}, spread
 	}
 	return noFault
 }
@@ -115,7 +133,7 @@ func (s *Server) detached(l *listener, q Question) *exchange {
 			c.sni = strings.ToLower(host) // what clients do
 		}
 	}
-	x := &exchange{}
+	x := &exchange{explained: true}
 	x.begin(c, set)
 	return x
 }
