@@ -15,6 +15,7 @@ import (
 func checkCommand() *cobra.Command {
 	var file string
 	var show, strict bool
+	a := against{client: &client{}}
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and show what is routed where",
@@ -24,17 +25,38 @@ which go nowhere. Problems go to stderr, one per line, as
 
   file:line:column: what is wrong; what was expected
 
-Exit codes: 0 it is good, 1 it is not, 2 the command line is wrong.`,
+With --against live it tells instead what the file would change of the Jetway
+that runs: hosts, tenants that go to another domain, sessions that break. Nothing
+is changed.
+
+Exit codes: 0 it is good, 1 it is not, or more tenants would move than
+--max-moved-tenants allows, 2 the command line is wrong.`,
 		Example: `  jetway check
   jetway check -c /etc/jetway/loadbalancer.conf -W
-  jetway check --print > effective.conf`,
+  jetway check --print > effective.conf
+  jetway check -c new.conf --against live --max-moved-tenants 100 && mv new.conf loadbalancer.conf`,
 		Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return check(file, show, strict, c.OutOrStdout(), c.ErrOrStderr())
+			if err := a.check(c); err != nil {
+				return err
+			}
+			if a.what == "" {
+				return check(file, show, strict, c.OutOrStdout(), c.ErrOrStderr())
+			}
+			if err := check(file, show, strict, io.Discard, c.ErrOrStderr()); err != nil {
+				return err
+			}
+			a.client.file = file
+			cfg, err := config.Load(file)
+			if err != nil {
+				return err
+			}
+			return a.run(c, cfg)
 		},
 	}
 	configFlag(c, &file)
 	c.Flags().BoolVar(&show, "print", false, "print the effective configuration: defaults filled in, secrets masked, routes as comments")
+	a.flags(c)
 	c.Flags().BoolVarP(&strict, "warnings-fatal", "W", false, "fail on warnings too")
 	return c
 }

@@ -31,6 +31,8 @@ step "black-box tests, $repeat times" env JETWAY_REQUIRE_ALL=1 JETWAY_BINARY="$b
   go test -count="$repeat" -timeout 120m ./test/blackbox
 step "traffic: 60 s of canaries, 1 GiB each way" env JETWAY_REQUIRE_ALL=1 JETWAY_TRAFFIC=60s JETWAY_TRAFFIC_MIB=1024 \
   go test -count=1 -timeout 30m ./test/traffic
+step "explain: 10,000 random requests, 100 random changes of a file" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
+  go test -count=1 -timeout 30m -v ./test/explain
 step "edge: attacks, memory, idle connections" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 go test -count=1 -timeout 30m -v ./test/edge
 step "tenants: troubles of every directory, a flood of 1,000,000 names and hosts" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
   go test -count=1 -timeout 30m -v ./test/tenants

@@ -159,6 +159,7 @@ membership:
     - {id: a2, domain: shared, host: 127.0.0.1, http: @a2, weight: 3}
     - {id: a3, domain: shared, host: 127.0.0.1, http: @a3, weight: 3, port_mapping: {8281: @b1}}
 
+    - {id: gone, domain: shared, host: 127.0.0.1, http: @dead}
     - {id: idle, domain: shared, host: 127.0.0.1, http: @b2}
     - {id: j1, domain: jet, host: 127.0.0.1, http: @j1}
     - {id: h1, domain: hashed, host: 127.0.0.1, http: @h1}
@@ -190,7 +191,7 @@ services:
         sub_domains:
           worker: {hosts: [app.test, "*.apps.test"]}
   hashed:
-    balance: round_robin
+    balance: {hash: tenant}
     domains:
       hashed: {hosts: [hash.test]}
   turns:
@@ -245,6 +246,7 @@ func TestExplainAgrees(t *testing.T) {
 	}
 	s := startSite(t, manyKinds, "a1", "a2", "a3", "b1", "b2", "j1", "h1", "h2", "h3", "r1", "r2", "m1", "p1", "k1", "k2", "k3", "s1", "s2")
 	s.drain("shared/idle")
+	s.await("gone", "down")
 
 	r := rand.New(rand.NewPCG(11, 17))
 	forwarded, certain, reasons := 0, 0, map[string]int{}
