@@ -116,18 +116,20 @@ func (v *View) Route(route []byte, now int64) (e *Endpoint, known bool) {
 	return v.slots[i].endpoint, true
 }
 
-// Spread chooses a member that is fit at now and not tried by a hash, so that
+// Spread chooses a member that serves at now and was not tried by a hash, so that
 // the same hash finds the same one everywhere, and a member that comes or goes
 // moves only its own (rendezvous hashing: Thaler and Ravishankar 1998; weights
 // as in Schindelhauer and Schomaker 2005). Unlike the policy hash it looks at
-// nobody's load. nil where nobody is fit.
+// nobody's load, and takes members that are not checked yet for fit: after a
+// start of Jetway they would get their clients back only one by one. nil where
+// nobody serves.
 func (v *View) Spread(hash uint64, now int64, tried []*Upstream) *Endpoint {
 	var best *Endpoint
 	highest := math.Inf(-1)
 	for i := range v.slots {
 		s := &v.slots[i]
 		u := s.endpoint.Upstream
-		if v.gradeOf(s, now) > gradeSuspect || len(tried) > 0 && slices.Contains(tried, u) {
+		if v.gradeOf(s, now) > gradeChecking || len(tried) > 0 && slices.Contains(tried, u) {
 			continue
 		}
 		// Uniform in (0, 1): neither end has a logarithm to compare.
