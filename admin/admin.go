@@ -1,20 +1,23 @@
 // Package admin is the listener for operators and their tools: health,
-// metrics and a small JSON API.
+// metrics, events and a JSON API.
 //
 // It owns no state of the load balancer: it reads snapshots and changes things
 // only through the few functions of Sources, the same that signals and file
 // changes use. It starts nothing but the HTTP server inside Run, and that
-// server is bounded in time, size and number of connections.
+// server is bounded in time, size, rate and number of connections, so that
+// nothing asked here can take the processor from clients' requests.
 //
-// Nobody logs in here yet. So the listener belongs on loopback; on any other
-// address it answers reads, while changes are taken from this machine only. A
-// page in an operator's browser can neither change anything (cross-site
-// requests are refused) nor read anything on loopback by a name that it made
-// point here (the Host must be this machine's).
+// On loopback everybody on this machine may ask, unless tokens or client
+// certificates are configured. Beyond loopback TLS and one of them are
+// required: New refuses to do without. A page in an operator's browser can
+// neither change anything (cross-site requests are refused) nor read anything
+// on loopback by a name that it made point here (the Host must be this
+// machine's).
 package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -38,10 +41,17 @@ const DefaultAddress = "127.0.0.1:9280"
 // answers of one version; none changes its meaning.
 const SchemaVersion = 1
 
-// Config says where the admin listener is.
+// Config says where the admin listener is and who may use it.
 type Config struct {
 	Address  string // host:port; empty: DefaultAddress
 	Required bool   // an address in use is an error and not only a warning
+	// CertFile and KeyFile make it HTTPS.
+	CertFile, KeyFile string
+	// ClientCAFile names who signs certificates of operators; empty: none are asked for.
+	ClientCAFile string
+	// TokenFile holds the tokens of operators, see ParseTokens; empty: none.
+	TokenFile string
+	Pprof     bool // profiles of the process under /debug/pprof/
 }
 
 // Sources are what the API shows and the few things it may do. All functions
@@ -60,11 +70,17 @@ type Sources struct {
 	Gossip     func() *Gossip                                      // nil where there is no gossip; may be nil itself
 	GossipKeys func(context.Context, KeyOrder) (GossipKeys, error) // may be nil
 	Rejected   func() []Rejected
-	Tenants    func() Tenants // may be nil
+	Tenants    func(top int) Tenants                                      // may be nil
+	Tenant     func(ctx context.Context, name string) (TenantView, error) // may be nil
 	Standby    Standby
 	Explain    func(Question) (Explanation, error)
 	Known      func(io.Writer) error // all tenants that are known, as a tenants file; may be nil
-	Collectors []prometheus.Collector
+	Events     *Events               // never nil
+	LogLevel   func() string
+	// SetLogLevel returns an error for a level that there is none.
+	SetLogLevel func(level string) error
+	CheckReload func() error // what Reload would say; changes nothing
+	Collectors  []prometheus.Collector
 }
 
 // State is what Jetway as a whole is doing.
@@ -83,10 +99,28 @@ type Server struct {
 	log      zerolog.Logger
 	http     *http.Server
 	listener net.Listener // nil: not bound
+	auth     atomic.Pointer[auth]
+	routes   []route
 
 	allowedHost string // besides loopback, what Host may say
-	panics      atomic.Uint64
-	refused     atomic.Uint64 // connections over connectionsMax
+	stats       stats
+	reads       *rate
+	changes     *rate
+	denials     *rate
+	complaints  *rate // of the log
+	working     chan struct{}
+	following   atomic.Int64  // streams of events
+	stopping    chan struct{} // closed once Run stops
+}
+
+// stats count what was asked of the API.
+type stats struct {
+	panics       atomic.Uint64
+	turnedAway   atomic.Uint64 // connections over connectionsMax
+	changes      atomic.Uint64 // actions that were let through
+	refused      atomic.Uint64
+	unauthorized atomic.Uint64
+	limited      atomic.Uint64
 }
 
 const (
@@ -94,9 +128,10 @@ const (
 	bodyMax        = 64 << 10
 	headerMax      = 16 << 10
 	stopWait       = 2 * time.Second // for answers under way when stopping
+	workingWait    = 5 * time.Second // for a place among workingMax
 )
 
-// New returns a server that is not bound yet.
+// New returns a server that is not bound yet. It reads tokens and certificates.
 func New(cfg Config, src Sources, log zerolog.Logger) (*Server, error) {
 	if cfg.Address == "" {
 		cfg.Address = DefaultAddress
@@ -105,7 +140,13 @@ func New(cfg Config, src Sources, log zerolog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use admin address %q: %w", cfg.Address, err)
 	}
-	s := &Server{cfg: cfg, src: src, log: log, allowedHost: host}
+	s := &Server{cfg: cfg, src: src, log: log, allowedHost: host, reads: newRate(readsPerSecond), changes: newRate(changesPerSecond),
+		denials: newRate(denialsPerSecond), complaints: newRate(1), working: make(chan struct{}, workingMax), stopping: make(chan struct{})}
+	commit, err := s.Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	commit()
 	handler, err := s.handler()
 	if err != nil {
 		return nil, err
@@ -122,6 +163,33 @@ func New(cfg Config, src Sources, log zerolog.Logger) (*Server, error) {
 	return s, nil
 }
 
+// Prepare reads the tokens and certificates of cfg, whose address must be that
+// of New. They count from commit on; connections that exist keep theirs.
+func (s *Server) Prepare(cfg Config) (commit func(), err error) {
+	a, err := newAuth(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if !LoopbackAddress(s.cfg.Address) && (a.tls == nil || !a.required()) {
+		return nil, fmt.Errorf("cannot use admin address %q, which is reachable from other machines, without admin.tls and one of admin.token_file and admin.tls.client_ca_file", s.cfg.Address)
+	}
+	if before := s.auth.Load(); before != nil && (before.tls == nil) != (a.tls == nil) {
+		return nil, errors.New("admin.tls cannot come or go while Jetway runs")
+	}
+	return func() { s.auth.Store(a) }, nil
+}
+
+// LoopbackAddress reports whether a listen address is reachable from this
+// machine only.
+func LoopbackAddress(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
 // Listen binds the address. Where it is in use and only a default, the API is
 // left out with a warning.
 func (s *Server) Listen() error {
@@ -133,11 +201,11 @@ func (s *Server) Listen() error {
 		}
 		return fmt.Errorf("cannot listen on admin address %q: %w", s.cfg.Address, err)
 	}
-	if !isLoopback(l.Addr()) {
-		s.log.Warn().Stringer("address", l.Addr()).
-			Msg("admin API has no authentication and is not on loopback: anybody who reaches it can read it; changes are taken from this machine only")
+	s.listener = &cappedListener{Listener: l, refused: &s.stats.turnedAway}
+	if s.auth.Load().tls != nil {
+		s.listener = tls.NewListener(s.listener, &tls.Config{MinVersion: tls.VersionTLS12,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.auth.Load().tls, nil }})
 	}
-	s.listener = &cappedListener{Listener: l, refused: &s.refused}
 	return nil
 }
 
@@ -162,6 +230,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("cannot serve the admin API on %q: %w", s.cfg.Address, err)
 	case <-ctx.Done():
 	}
+	close(s.stopping)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
@@ -169,11 +238,6 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-failed
 	return nil
-}
-
-func isLoopback(a net.Addr) bool {
-	ap, err := netip.ParseAddrPort(a.String())
-	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
 // cappedListener closes connections over connectionsMax at once: waiting for

@@ -25,6 +25,7 @@ import (
 type fixture struct {
 	*Server
 	state     State
+	level     string
 	reloadErr error
 	reloads   atomic.Int32
 	log       bytes.Buffer
@@ -55,7 +56,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 		{ID: "w2", Domain: "jet", Host: "10.0.0.3", HTTP: 9763, Source: "gossip"},
 		{ID: "w9", Domain: "nobodys", Host: "10.0.0.9", HTTP: 9763, Source: "gossip"},
 	})
-	f := &fixture{state: Ready}
+	f := &fixture{state: Ready, level: "info"}
 	src := Sources{
 		Router: router, Name: "lb1", Started: time.Now(), Build: Build{Version: "v1", Go: "go1"},
 		State:      func() (State, string) { return f.state, "it is " + string(f.state) },
@@ -65,7 +66,18 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 		InFlight:   func() int64 { return 7 },
 		Listeners:  func() []net.Addr { return []net.Addr{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8280}} },
 		Gossip:     func() *Gossip { return &Gossip{Node: "lb1-0", Nodes: map[string]int{"alive": 2}} },
-		Rejected:   func() []Rejected { return []Rejected{{Name: "bad", Reason: "no port"}} },
+		Standby:    Standby{Health: func() Health { return Health{OK: true, State: Ready, Listeners: []string{}} }},
+		Events:     NewEvents(),
+		LogLevel:   func() string { return f.level },
+		SetLogLevel: func(level string) error {
+			if level == "loud" {
+				return errors.New("no such level")
+			}
+			f.level = level
+			return nil
+		},
+		CheckReload: func() error { return f.reloadErr },
+		Rejected:    func() []Rejected { return []Rejected{{Name: "bad", Reason: "no port"}} },
 	}
 	if f.Server, err = New(cfg, src, zerolog.New(&f.log)); err != nil {
 		t.Fatal(err)
@@ -116,9 +128,9 @@ func TestEndpoints(t *testing.T) {
 	f("POST", "/api/v1/members/jet%2Fw1/drain", 200, `"domain": "jet"`)
 	f("POST", "/api/v1/members/w1/drain", 409, "expected domain/id")
 	f("POST", "/api/v1/members/nobody/drain", 404, "no such member")
-	f("POST", "/api/v1/members/w1", 404, "expected")
+	f("POST", "/api/v1/members/w1", 405, "expected GET")
 	f("POST", "/api/v1/members//drain", 307, "") // ServeMux cleans the path; nothing was changed
-	f("POST", "/api/v1/members/w1/explode", 404, "expected")
+	f("POST", "/api/v1/members/w1/explode", 404, "no such endpoint")
 	f("GET", "/api/v1/members/w1/drain", 405, "expected POST")
 	f("GET", "/api/v1/reload", 405, "expected POST")
 	f("POST", "/ping", 405, "expected GET")
@@ -238,7 +250,7 @@ func TestMetrics(t *testing.T) {
 		`jetway_member_up{domain="shared",member="w1"} 1`,
 		`jetway_member_requests_total{domain="jet",member="w2"} 0`,
 		`jetway_cluster_in_flight{domain="jet",service="app",sub_domain="worker"} 0`,
-		`jetway_responses_total{code_class="4xx",domain="jet",service="app",sub_domain="worker"} 1`,
+		`jetway_requests_total{code_class="4xx",domain="jet",service="app",sub_domain="worker"} 1`,
 		`jetway_gossip_nodes{state="alive"} 2`,
 		`jetway_members_rejected 1`,
 		`jetway_ready 1`,

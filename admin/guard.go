@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 )
 
 // guard stands before every handler: it survives their panics, keeps bodies
-// small and refuses who may not ask.
+// small, refuses who may not ask and who asks too often, and has changes
+// written down.
 func (s *Server) guard(next http.Handler) http.Handler {
 	crossSite := http.NewCrossOriginProtection() // by Sec-Fetch-Site and Origin; safe methods pass
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -22,28 +24,142 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if r.ContentLength > bodyMax {
+			s.stats.refused.Add(1)
 			fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body over %d bytes", bodyMax))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
-		client, local := addresses(r)
-		if local.IsLoopback() && !s.ownHost(r.Host) {
-			fail(w, http.StatusForbidden, "the Host is not this machine; expected localhost, a loopback address or the configured admin.address")
+		if open(r) {
+			next.ServeHTTP(w, r)
 			return
 		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			here := client.IsLoopback() || client.IsValid() && client == local
-			if !here || !s.ownHost(r.Host) {
-				fail(w, http.StatusForbidden, "changes are taken from this machine only")
-				return
-			}
-			if crossSite.Check(r) != nil {
-				fail(w, http.StatusForbidden, "changes are not taken from other sites' pages")
-				return
-			}
+		who, status, why := s.admit(r, crossSite)
+		if status != http.StatusOK {
+			s.deny(w, r, who, status, why)
+			return
 		}
-		next.ServeHTTP(w, r)
+		if !s.begin(r) {
+			s.stats.limited.Add(1)
+			h.Set("Retry-After", "1")
+			fail(w, http.StatusServiceUnavailable, "too many questions at a time")
+			return
+		}
+		defer s.finish(r)
+		if safe(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		noted := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(noted, r)
+		s.stats.changes.Add(1)
+		s.log.Info().Str("operator", who.name).Str("from", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.RequestURI()).
+			Int("status", noted.status).Msg("admin action")
 	})
+}
+
+// open reports whether everybody may ask: what tells other load balancers and
+// supervisors whether this one takes requests.
+func open(r *http.Request) bool {
+	return safe(r) && (r.URL.Path == "/ping" || r.URL.Path == "/ready" || r.URL.Path == "/api/v1/health")
+}
+
+// safe reports whether a request changes nothing.
+func safe(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.URL.Path == explainPath
+}
+
+// explainPath is asked by POST because a question is more than an address.
+const explainPath = "/api/v1/explain"
+
+// admit decides whether r may go on, and if not, how it is answered.
+func (s *Server) admit(r *http.Request, crossSite *http.CrossOriginProtection) (who operator, status int, why string) {
+	a, now := s.auth.Load(), time.Now()
+	client, local := addresses(r)
+	who = operator{name: "local"}
+	if a.required() {
+		var known bool
+		if who, known = a.identify(r); !known {
+			if !s.denials.take(now) {
+				return who, http.StatusTooManyRequests, "too many attempts without a valid token or certificate"
+			}
+			return who, http.StatusUnauthorized, "this admin API wants to know who asks; send a token or a client certificate that it accepts"
+		}
+	} else if local.IsLoopback() && !s.ownHost(r.Host) {
+		return who, http.StatusForbidden, "the Host is not this machine; expected localhost, a loopback address or the configured admin.address"
+	}
+	if safe(r) {
+		if !s.reads.take(now) {
+			return who, http.StatusTooManyRequests, "too many questions; slow down"
+		}
+		return who, http.StatusOK, ""
+	}
+	switch {
+	case who.readOnly:
+		return who, http.StatusForbidden, "this token may only look"
+	case !a.required() && !(client.IsLoopback() || client.IsValid() && client == local):
+		return who, http.StatusForbidden, "changes are taken from this machine only"
+	case !a.required() && !s.ownHost(r.Host):
+		return who, http.StatusForbidden, "changes are taken from this machine only"
+	case crossSite.Check(r) != nil:
+		return who, http.StatusForbidden, "changes are not taken from other sites' pages"
+	case !s.changes.take(now):
+		return who, http.StatusTooManyRequests, "too many changes; slow down"
+	}
+	return who, http.StatusOK, ""
+}
+
+// deny answers who may not go on. What strangers can cause at will is counted,
+// and logged at most once a second.
+func (s *Server) deny(w http.ResponseWriter, r *http.Request, who operator, status int, why string) {
+	switch status {
+	case http.StatusUnauthorized:
+		s.stats.unauthorized.Add(1)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="jetway"`)
+	case http.StatusTooManyRequests:
+		s.stats.limited.Add(1)
+		w.Header().Set("Retry-After", "1")
+	default:
+		s.stats.refused.Add(1)
+	}
+	if s.complaints.take(time.Now()) {
+		s.log.Warn().Str("operator", who.name).Str("from", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.Path).
+			Int("status", status).Msg("admin request refused")
+	}
+	fail(w, status, why)
+}
+
+// begin takes a place among those that are being answered; finish gives it
+// back. Streams have places of their own.
+func (s *Server) begin(r *http.Request) bool {
+	if streams(r) {
+		return true
+	}
+	wait := time.NewTimer(workingWait)
+	defer wait.Stop()
+	select {
+	case s.working <- struct{}{}:
+		return true
+	case <-wait.C:
+	case <-r.Context().Done():
+	}
+	return false
+}
+
+func (s *Server) finish(r *http.Request) {
+	if !streams(r) {
+		<-s.working
+	}
+}
+
+// statusWriter notes the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // recover keeps a panic to the request that caused it.
@@ -55,7 +171,7 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	if p == http.ErrAbortHandler { // how net/http is told to drop the connection
 		panic(p)
 	}
-	s.panics.Add(1)
+	s.stats.panics.Add(1)
 	s.log.Error().Str("path", r.URL.Path).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("admin request panicked")
 	fail(w, http.StatusInternalServerError, "internal error, see the log")
 }

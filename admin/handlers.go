@@ -5,12 +5,29 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/pprof"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"jetway/balancer"
 )
+
+// route is one endpoint. What stands here is what /api/v1/openapi.json says.
+type route struct {
+	method  string // GET answers HEAD too
+	path    string // pattern of http.ServeMux
+	summary string
+	handle  http.HandlerFunc
+	query   []parameter
+	body    any    // example of the type of the request's body; nil: none
+	answer  any    // of the type of a good answer; nil: text
+	kind    string // content type of a good answer; empty: JSON
+}
+
+// parameter is one of the query of a route.
+type parameter struct{ name, meaning string }
 
 // handler joins all endpoints.
 func (s *Server) handler() (http.Handler, error) {
@@ -18,46 +35,97 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.routes = slices.Concat(s.reading(metrics), s.changing(), s.standing())
 	mux := http.NewServeMux()
-	get := func(path string, h http.HandlerFunc) { mux.Handle(path, only(h, http.MethodGet, http.MethodHead)) }
-	post := func(path string, h http.HandlerFunc) { mux.Handle(path, only(h, http.MethodPost)) }
-	get("/ping", s.ping)
-	get("/ready", s.ready)
-	get("/metrics", metrics.ServeHTTP)
-	get("/version", s.version)
-	get("/api/v1/overview", s.overview)
-	get("/api/v1/members", s.members)
-	get("/api/v1/config", s.config)
-	get("/api/v1/tenants", s.tenants)
-	get("/api/v1/tenants/known", s.known)
-	post("/api/v1/explain", s.explain)
-	get("/api/v1/gossip/keys", s.gossipKeys)
-	post("/api/v1/gossip/keys/{verb}", s.gossipKeys)
-	post("/api/v1/reload", s.reload)
-	if s.src.Standby.Health != nil {
-		get("/api/v1/health", s.health)
-		get("/api/v1/peers", s.peers)
-		post("/api/v1/standby/notify", s.notify)
-		post("/api/v1/standby/handover", s.handover)
+	methods := map[string]map[string]http.HandlerFunc{}
+	for _, r := range s.routes {
+		if methods[r.path] == nil {
+			methods[r.path] = map[string]http.HandlerFunc{}
+		}
+		methods[r.path][r.method] = r.handle
 	}
-	post("/api/v1/members/{member...}", s.change)
+	for path, handlers := range methods {
+		mux.Handle(path, only(handlers))
+	}
+	if s.cfg.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "no such endpoint; there are /ping /ready /metrics /version and /api/v1/{overview,members,tenants,config,reload}")
+		fail(w, http.StatusNotFound, "no such endpoint; /api/v1/openapi.json lists those that there are")
 	})
 	return s.guard(mux), nil
 }
 
-// only answers 405 to all methods but these.
-func only(h http.HandlerFunc, methods ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, m := range methods {
-			if r.Method == m {
-				h(w, r)
-				return
-			}
+// reading lists the endpoints that change nothing.
+func (s *Server) reading(metrics http.Handler) []route {
+	text := "text/plain; charset=utf-8"
+	top := []parameter{{"top", "how many of the busiest tenants, at most 1000; default 20"}}
+	return []route{
+		{method: "GET", path: "/ping", summary: "200 while the process serves, 503 once it stops", handle: s.ping, kind: text},
+		{method: "GET", path: "/ready", summary: "200 once the members are known and until it stops, else 503", handle: s.ready, kind: text},
+		{method: "GET", path: "/metrics", summary: "metrics in the text format of Prometheus", handle: metrics.ServeHTTP, kind: text},
+		{method: "GET", path: "/version", summary: "which program this is", handle: s.version, answer: Version{}},
+		{method: "GET", path: "/api/v1/openapi.json", summary: "this document", handle: s.openAPI, answer: map[string]any{}},
+		{method: "GET", path: "/api/v1/overview", summary: "state, listeners, last reload, clusters, gossip", handle: s.overview, answer: Overview{}},
+		{method: "GET", path: "/api/v1/services", summary: "services with their domains, hosts and load", handle: s.services, answer: ServiceList{}},
+		{method: "GET", path: "/api/v1/domains", summary: "every domain and sub-domain with its members, load and latency", handle: s.domains, answer: ClusterList{}},
+		{method: "GET", path: "/api/v1/members", summary: "every member and its state; who is left out, and why", handle: s.members, answer: MemberList{}},
+		{method: "GET", path: "/api/v1/members/{member}", summary: "one member, by ID or DOMAIN%2FID", handle: s.member, answer: Change{}},
+		{method: "GET", path: "/api/v1/tenants", summary: "the tenant directory and how it is doing; the busiest tenants", handle: s.tenants, query: top, answer: Tenants{}},
+		{method: "GET", path: "/api/v1/tenants/known", summary: "all tenants that are known, as a tenants file", handle: s.known, kind: "text/csv; charset=utf-8"},
+		{method: "POST", path: explainPath, summary: "the whole decision about a request, which is not sent", handle: s.explain, body: Question{}, answer: Explanation{}},
+		{method: "GET", path: "/api/v1/tenants/{tenant}", summary: "one tenant: id, state, plan, and where its requests go", handle: s.tenant, answer: TenantView{}},
+		{method: "GET", path: "/api/v1/config", summary: "the effective configuration, secrets masked", handle: s.config, answer: ConfigView{}},
+		{method: "GET", path: "/api/v1/events", summary: "the newest changes of state; a stream of server-sent events where Accept is text/event-stream", handle: s.events,
+			query: []parameter{{"after", "number of the event after which to begin"}}, answer: EventList{}},
+		{method: "GET", path: "/api/v1/log-level", summary: "what is logged", handle: s.logLevel, answer: LogLevel{}},
+	}
+}
+
+// changing lists the endpoints that change something.
+func (s *Server) changing() []route {
+	dry := []parameter{{"dry_run", "1: say what would change, and change nothing"}}
+	routes := []route{
+		{method: "POST", path: "/api/v1/reload", summary: "load the configuration again; 422 with what is wrong", handle: s.reload, query: dry, answer: Reloaded{}},
+		{method: "POST", path: "/api/v1/log-level", summary: "change what is logged, until the next start", handle: s.setLogLevel, body: LogLevel{}, answer: LogLevel{}},
+	}
+	for _, a := range s.memberActions() {
+		handle := func(w http.ResponseWriter, r *http.Request) { s.act(w, r, a) }
+		query := append(a.query, dry...)
+		routes = append(routes,
+			route{method: "POST", path: "/api/v1/members/{member}/" + a.verb, summary: a.summary, handle: handle, query: query, answer: Change{}},
+			route{method: "POST", path: "/api/v1/members/{domain}/{member}/" + a.verb, summary: a.summary, handle: handle, query: query, answer: Change{}})
+	}
+	return routes
+}
+
+// only answers 405 to all methods but those that have a handler.
+func only(handlers map[string]http.HandlerFunc) http.Handler {
+	var methods []string
+	for _, m := range []string{http.MethodGet, http.MethodPost} {
+		if handlers[m] != nil {
+			methods = append(methods, m)
 		}
-		w.Header().Set("Allow", strings.Join(methods, ", "))
-		fail(w, http.StatusMethodNotAllowed, "expected "+strings.Join(methods, " or "))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if h := handlers[method]; h != nil {
+			h(w, r)
+			return
+		}
+		allow := strings.Join(methods, ", ")
+		if handlers[http.MethodGet] != nil {
+			allow = strings.Replace(allow, "GET", "GET, HEAD", 1)
+		}
+		w.Header().Set("Allow", allow)
+		fail(w, http.StatusMethodNotAllowed, "expected "+strings.ReplaceAll(allow, ", ", " or "))
 	})
 }
 
@@ -80,10 +148,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, struct {
-		Schema int `json:"schema_version"`
-		Build
-	}{SchemaVersion, s.src.Build})
+	answer(w, http.StatusOK, Version{SchemaVersion, s.src.Build})
 }
 
 func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
@@ -128,42 +193,50 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, v)
 }
 
-func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
-	if err := s.src.Reload(); err != nil {
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	do := s.src.Reload
+	if dryRun(r) {
+		do = s.src.CheckReload
+	}
+	if err := do(); err != nil {
 		fail(w, http.StatusUnprocessableEntity, err.Error())
 		return
 	}
-	answer(w, http.StatusOK, struct {
-		Schema int    `json:"schema_version"`
-		Reload Reload `json:"reload"`
-	}{SchemaVersion, s.src.LastReload()})
+	answer(w, http.StatusOK, Reloaded{SchemaVersion, s.src.LastReload(), dryRun(r)})
 }
 
-// change drains or undrains the member that the path names, as ID or DOMAIN/ID.
-func (s *Server) change(w http.ResponseWriter, r *http.Request) {
-	path := r.PathValue("member")
-	i := strings.LastIndexByte(path, '/')
-	verb := path[i+1:]
-	if i <= 0 || verb != "drain" && verb != "undrain" {
-		fail(w, http.StatusNotFound, "no such endpoint; expected /api/v1/members/ID/drain or /undrain")
+// dryRun reports whether a request only asks what would change.
+func dryRun(r *http.Request) bool { return r.URL.Query().Get("dry_run") == "1" }
+
+func (s *Server) logLevel(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, LogLevel{SchemaVersion, s.src.LogLevel()})
+}
+
+func (s *Server) setLogLevel(w http.ResponseWriter, r *http.Request) {
+	var v LogLevel
+	if !decode(w, r, &v) {
 		return
 	}
-	hit, err := s.src.Router.Drain(path[:i], verb == "drain")
+	if err := s.src.SetLogLevel(v.Level); err != nil {
+		fail(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	s.logLevel(w, r)
+}
+
+// decode reads the JSON body of a request; false: it was refused.
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(into)
+	var large *http.MaxBytesError
 	switch {
-	case errors.Is(err, balancer.ErrUnknownMember):
-		fail(w, http.StatusNotFound, err.Error())
-		return
+	case errors.As(err, &large):
+		fail(w, http.StatusRequestEntityTooLarge, "the body is too large")
 	case err != nil:
-		fail(w, http.StatusConflict, err.Error())
-		return
+		fail(w, http.StatusBadRequest, "the body is no JSON of the kind that is expected: "+err.Error())
 	}
-	v := Change{Schema: SchemaVersion, Members: []MemberView{}}
-	for _, u := range hit {
-		m := memberView(u.Status(time.Now().UnixNano()))
-		s.log.Info().Str("domain", m.Domain).Str("member", m.ID).Str("change", verb).Msg("member changed by operator")
-		v.Members = append(v.Members, m)
-	}
-	answer(w, http.StatusOK, v)
+	return err == nil
 }
 
 // line answers one line of text, for machines that only look at the status.

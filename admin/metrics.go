@@ -37,9 +37,10 @@ type snapshot struct {
 
 	build, state, reloadOK, reloadTime                     *prometheus.Desc
 	memberUp, memberInFlight, memberRequests, memberErrors *prometheus.Desc
-	inFlight, responses, retries                           *prometheus.Desc
+	inFlight, requests, retries, duration                  *prometheus.Desc
+	memberState, memberEjections, memberUntold             *prometheus.Desc
 	gossipNodes, gossipHealth, gossipRestarts, rejected    *prometheus.Desc
-	panics, refused                                        *prometheus.Desc
+	panics, refused, asked                                 *prometheus.Desc
 }
 
 func newSnapshot(s *Server) *snapshot {
@@ -48,32 +49,38 @@ func newSnapshot(s *Server) *snapshot {
 	}
 	cluster := []string{"service", "domain", "sub_domain"}
 	return &snapshot{
-		s:              s,
-		build:          desc("build_info", "Always 1; the program in its labels.", "version", "commit", "go_version"),
-		state:          desc("ready", "1 if this Jetway takes requests: its members are known and it is not draining."),
-		reloadOK:       desc("config_last_reload_success", "1 if the newest attempt to load the configuration worked."),
-		reloadTime:     desc("config_last_reload_timestamp_seconds", "When the configuration was last loaded or tried."),
-		memberUp:       desc("member_up", "1 if the member gets requests: not suspect, ejected or draining.", "domain", "member"),
-		memberInFlight: desc("member_in_flight", "Requests that the member is working on.", "domain", "member"),
-		memberRequests: desc("member_requests_total", "Requests given to the member.", "domain", "member"),
-		memberErrors:   desc("member_failures_total", "Requests that the member refused or broke off.", "domain", "member"),
-		inFlight:       desc("cluster_in_flight", "Requests in flight of a domain and sub-domain.", cluster...),
-		responses:      desc("responses_total", `Answers to clients by class of status; "none": the client was gone.`, append(cluster, "code_class")...),
-		retries:        desc("retries_total", "Requests that were repeated on another member.", cluster...),
-		gossipNodes:    desc("gossip_nodes", "Nodes in the gossip pool by state, this one included.", "state"),
-		gossipHealth:   desc("gossip_health_score", "How far this node's view of the pool is off; 0 is best."),
-		gossipRestarts: desc("gossip_restarts_total", "How often gossip had to be started again."),
-		rejected:       desc("members_rejected", "Who claims to be a member and is left out."),
-		panics:         desc("admin_panics_total", "Admin requests that ended in a panic."),
-		refused:        desc("admin_connections_refused_total", "Admin connections over the limit."),
+		s:               s,
+		build:           desc("build_info", "Always 1; the program in its labels.", "version", "commit", "go_version"),
+		state:           desc("ready", "1 if this Jetway takes requests: its members are known and it is not draining."),
+		reloadOK:        desc("config_last_reload_success", "1 if the newest attempt to load the configuration worked."),
+		reloadTime:      desc("config_last_reload_timestamp_seconds", "When the configuration was last loaded or tried."),
+		memberUp:        desc("member_up", "1 if the member gets requests: not suspect, ejected or draining.", "domain", "member"),
+		memberInFlight:  desc("member_in_flight", "Requests that the member is working on.", "domain", "member"),
+		memberRequests:  desc("member_requests_total", "Requests given to the member.", "domain", "member"),
+		memberErrors:    desc("member_failures_total", "Requests that the member refused or broke off.", "domain", "member"),
+		inFlight:        desc("cluster_in_flight", "Requests in flight of a domain and sub-domain.", cluster...),
+		requests:        desc("requests_total", `Answers to clients by class of status; "none": the client was gone.`, append(cluster, "code_class")...),
+		duration:        desc("request_duration_seconds", "How long requests took, from the head's first byte to the last one for the client; without upgraded connections.", cluster...),
+		memberState:     desc("member_state", "1 for the state that the member is in.", "domain", "member", "state"),
+		memberEjections: desc("member_ejections_total", "How often the member was ejected by own evidence.", "domain", "member"),
+		memberUntold:    desc("members_without_series", "Members beyond those that have series of their own."),
+		retries:         desc("retries_total", "Requests that were repeated on another member.", cluster...),
+		gossipNodes:     desc("gossip_nodes", "Nodes in the gossip pool by state, this one included.", "state"),
+		gossipHealth:    desc("gossip_health_score", "How far this node's view of the pool is off; 0 is best."),
+		gossipRestarts:  desc("gossip_restarts_total", "How often gossip had to be started again."),
+		rejected:        desc("members_rejected", "Who claims to be a member and is left out."),
+		panics:          desc("admin_panics_total", "Admin requests that ended in a panic."),
+		refused:         desc("admin_connections_refused_total", "Admin connections over the limit."),
+		asked:           desc("admin_requests_total", "Admin requests that changed something or were turned down.", "outcome"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *snapshot) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.build, c.state, c.reloadOK, c.reloadTime, c.memberUp, c.memberInFlight,
-		c.memberRequests, c.memberErrors, c.inFlight, c.responses, c.retries, c.gossipNodes, c.gossipHealth, c.gossipRestarts, c.rejected,
-		c.panics, c.refused} {
+		c.memberRequests, c.memberErrors, c.inFlight, c.requests, c.retries, c.duration,
+		c.memberState, c.memberEjections, c.memberUntold, c.gossipNodes, c.gossipHealth, c.gossipRestarts, c.rejected,
+		c.panics, c.refused, c.asked} {
 		ch <- d
 	}
 }
@@ -91,8 +98,13 @@ func (c *snapshot) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.state, truth(state == Ready))
 	gauge(c.reloadOK, truth(reload.OK))
 	gauge(c.reloadTime, float64(reload.Time.UnixMilli())/1000)
-	count(c.panics, c.s.panics.Load())
-	count(c.refused, c.s.refused.Load())
+	st := &c.s.stats
+	count(c.panics, st.panics.Load())
+	count(c.refused, st.turnedAway.Load())
+	count(c.asked, st.changes.Load(), "changed")
+	count(c.asked, st.refused.Load(), "refused")
+	count(c.asked, st.unauthorized.Load(), "unauthorized")
+	count(c.asked, st.limited.Load(), "limited")
 	if g := c.s.gossip(); g != nil {
 		for state, n := range g.Nodes {
 			gauge(c.gossipNodes, float64(n), state)
@@ -106,11 +118,16 @@ func (c *snapshot) Collect(ch chan<- prometheus.Metric) {
 		k := cl.Config.Key
 		gauge(c.inFlight, float64(cl.State.InFlight.Load()), cl.Config.Service, k.Domain, k.SubDomain)
 		count(c.retries, cl.State.Retries.Load(), cl.Config.Service, k.Domain, k.SubDomain)
+		ch <- c.latency(&cl.State.Latency, cl.Config.Service, k.Domain, k.SubDomain)
 		for i, class := range classes() {
-			count(c.responses, cl.State.Responses[i].Load(), cl.Config.Service, k.Domain, k.SubDomain, class)
+			count(c.requests, cl.State.Responses[i].Load(), cl.Config.Service, k.Domain, k.SubDomain, class)
 		}
 	}
-	for _, m := range byName(t.Upstreams()) {
+	members := t.Upstreams()
+	gauge(c.memberUntold, float64(max(len(members)-membersMax, 0)))
+	for _, m := range byName(members[:min(len(members), membersMax)]) {
+		gauge(c.memberState, 1, m.domain, m.id, m.state)
+		count(c.memberEjections, m.ejections, m.domain, m.id)
 		gauge(c.memberUp, truth(m.up), m.domain, m.id)
 		gauge(c.memberInFlight, float64(m.inFlight), m.domain, m.id)
 		count(c.memberRequests, m.requests, m.domain, m.id)
@@ -123,6 +140,26 @@ type memberSum struct {
 	up                 bool
 	inFlight           int64
 	requests, failures uint64
+	ejections          uint64
+	state              string // the best of several
+}
+
+// membersMax bounds the members with series of their own: who announces itself
+// must not be able to make the answer endless.
+const membersMax = 2000
+
+// latency makes a histogram of what a cluster counted.
+func (c *snapshot) latency(l *balancer.Latency, labels ...string) prometheus.Metric {
+	upTo, all, sum := l.Counts()
+	buckets := make(map[float64]uint64, len(upTo))
+	for i, bound := range balancer.LatencyBounds() {
+		buckets[bound.Seconds()] = upTo[i]
+	}
+	m, err := prometheus.NewConstHistogram(c.duration, all, sum.Seconds(), buckets, labels...)
+	if err != nil {
+		return prometheus.NewInvalidMetric(c.duration, err)
+	}
+	return m
 }
 
 // byName adds up members that announce the same domain and id from several
@@ -145,6 +182,10 @@ func byName(upstreams []*balancer.Upstream) []memberSum {
 		m.inFlight += s.InFlight
 		m.requests += s.Requests
 		m.failures += s.Failures
+		m.ejections += s.Ejections
+		if m.state == "" || s.State == "up" {
+			m.state = s.State
+		}
 	}
 	return sums
 }

@@ -56,10 +56,29 @@ type HandoverResult struct {
 	Remarks []string `json:"remarks"`
 }
 
+// NotifyOrder says what the address is: master, backup or fault.
+type NotifyOrder struct {
+	State string `json:"state"`
+}
+
+// standing lists the endpoints about peers and the public address.
+func (s *Server) standing() []route {
+	return []route{
+		{method: "GET", path: "/api/v1/health", summary: "whether this Jetway may hold the public address; 503 if not", handle: s.health, answer: Health{}},
+		{method: "GET", path: "/api/v1/peers", summary: "the other load balancers", handle: s.peers, answer: PeerList{}},
+		{method: "POST", path: "/api/v1/standby/notify", summary: "take what keepalived says of the address", handle: s.notify, body: NotifyOrder{}, answer: Health{}},
+		{method: "POST", path: "/api/v1/standby/handover", summary: "hand the address over to a peer", handle: s.handover, body: HandoverOrder{}, answer: HandoverResult{}},
+	}
+}
+
 // ErrRefused is an order that cannot be followed as things are.
 var ErrRefused = errors.New("refused")
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	if s.src.Standby.Health == nil {
+		fail(w, http.StatusNotFound, "nothing is known of the public address")
+		return
+	}
 	h := s.src.Standby.Health()
 	h.Schema = SchemaVersion
 	status := http.StatusOK
@@ -85,9 +104,7 @@ func (s *Server) peers(w http.ResponseWriter, _ *http.Request) {
 
 // notify takes what keepalived says of the address.
 func (s *Server) notify(w http.ResponseWriter, r *http.Request) {
-	var order struct {
-		State string `json:"state"`
-	}
+	var order NotifyOrder
 	switch {
 	case s.src.Standby.Notify == nil:
 		fail(w, http.StatusConflict, "there is no standby section in the configuration")

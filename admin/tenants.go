@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -33,10 +34,54 @@ type TenantUse struct {
 	Refused  uint64 `json:"refused"` // over a limit, dry runs included
 }
 
-func (s *Server) tenants(w http.ResponseWriter, _ *http.Request) {
+// TenantView is one tenant.
+type TenantView struct {
+	Schema  int           `json:"schema_version"`
+	Name    string        `json:"name"`
+	State   string        `json:"state"` // known, inactive, unknown, super, or failed where the directory could not be asked
+	ID      int64         `json:"id,omitempty"`
+	Plan    string        `json:"plan,omitempty"`
+	Domains []TenantRoute `json:"domains"` // where its requests go, by host pattern
+}
+
+// TenantRoute is where the requests of a tenant for one host pattern go.
+type TenantRoute struct {
+	Service   string `json:"service"`
+	Host      string `json:"host"`
+	Domain    string `json:"domain"` // empty: no range holds the tenant
+	SubDomain string `json:"sub_domain"`
+}
+
+// topMax bounds how many tenants are listed.
+const topMax = 1000
+
+func (s *Server) tenant(w http.ResponseWriter, r *http.Request) {
+	if s.src.Tenant == nil {
+		fail(w, http.StatusNotFound, "there is no tenant directory")
+		return
+	}
+	v, err := s.src.Tenant(r.Context(), r.PathValue("tenant"))
+	if err != nil {
+		fail(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	v.Schema, v.Domains = SchemaVersion, list(v.Domains)
+	answer(w, http.StatusOK, v)
+}
+
+func (s *Server) tenants(w http.ResponseWriter, r *http.Request) {
+	top := 20
+	if text := r.URL.Query().Get("top"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > topMax {
+			fail(w, http.StatusBadRequest, "top is "+quote(text)+"; expected a number up to 1000")
+			return
+		}
+		top = n
+	}
 	var v Tenants
 	if s.src.Tenants != nil {
-		v = s.src.Tenants()
+		v = s.src.Tenants(top)
 	}
 	v.Schema, v.Top = SchemaVersion, list(v.Top)
 	answer(w, http.StatusOK, v)

@@ -84,6 +84,10 @@ type ClusterView struct {
 	InFlight    int64             `json:"in_flight"`
 	Responses   map[string]uint64 `json:"responses"` // by class of status; "none": the client was gone
 	Retries     uint64            `json:"retries"`
+	// Estimates over all requests since the start, as bounds of the buckets of
+	// jetway_request_duration_seconds; 0: there were none.
+	P50 float64 `json:"p50_seconds"`
+	P99 float64 `json:"p99_seconds"`
 }
 
 // MemberList is every member that is known.
@@ -111,13 +115,74 @@ type MemberView struct {
 	InFlight     int64             `json:"in_flight"`
 	Requests     uint64            `json:"requests"`
 	Failures     uint64            `json:"failures"`
+	Ejections    uint64            `json:"ejections"`
 	EjectedUntil *time.Time        `json:"ejected_until,omitempty"`
+	Reason       string            `json:"reason,omitempty"`  // why it is in its state, in words
+	Since        *time.Time        `json:"since,omitempty"`   // of the state
+	Share        float64           `json:"share"`             // of its weight; below 1 in slow start
+	Latency      float64           `json:"latency_seconds"`   // of its answers, of late; 0: not measured
+	Advised      bool              `json:"advised,omitempty"` // ejected on a peer's word
+	Checks       []CheckView       `json:"checks,omitempty"`
+}
+
+// CheckView is the newest result of a health check.
+type CheckView struct {
+	SubDomain string     `json:"sub_domain"`
+	Type      string     `json:"type"`
+	OK        bool       `json:"ok"`
+	Result    string     `json:"result"`
+	At        *time.Time `json:"at,omitempty"`
+	Took      float64    `json:"took_seconds"`
 }
 
 // Change is the answer to a change of members.
 type Change struct {
 	Schema  int          `json:"schema_version"`
+	DryRun  bool         `json:"dry_run"` // nothing was changed
 	Members []MemberView `json:"members"` // as they are now
+}
+
+// Reloaded is the answer to a reload.
+type Reloaded struct {
+	Schema int    `json:"schema_version"`
+	Reload Reload `json:"reload"`
+	DryRun bool   `json:"dry_run"` // the file is good, and nothing was changed
+}
+
+// LogLevel is what is logged: debug, info, warn or error.
+type LogLevel struct {
+	Schema int    `json:"schema_version,omitempty"`
+	Level  string `json:"level"`
+}
+
+// Version is the program's.
+type Version struct {
+	Schema int `json:"schema_version"`
+	Build
+}
+
+// ServiceList is every service.
+type ServiceList struct {
+	Schema   int           `json:"schema_version"`
+	Services []ServiceView `json:"services"`
+}
+
+// ServiceView is one service: the sum of its clusters.
+type ServiceView struct {
+	Service   string            `json:"service"`
+	Hosts     []string          `json:"hosts"`
+	Domains   []string          `json:"domains"`
+	Members   int               `json:"members"`
+	Up        int               `json:"up"`
+	InFlight  int64             `json:"in_flight"`
+	Responses map[string]uint64 `json:"responses"`
+	Retries   uint64            `json:"retries"`
+}
+
+// ClusterList is every domain and sub-domain.
+type ClusterList struct {
+	Schema  int           `json:"schema_version"`
+	Domains []ClusterView `json:"domains"`
 }
 
 // classes name the elements of balancer.ClusterState.Responses.
@@ -126,7 +191,7 @@ func classes() [6]string { return [6]string{"none", "1xx", "2xx", "3xx", "4xx", 
 func clusterView(c *balancer.Cluster, now int64) ClusterView {
 	v := ClusterView{Service: c.Config.Service, Domain: c.Config.Key.Domain, SubDomain: c.Config.Key.SubDomain,
 		Hosts: list(c.Config.Hosts), TenantRange: c.Config.Ranges.String(), Members: len(c.Upstreams),
-		InFlight: c.State.InFlight.Load(), Responses: map[string]uint64{}, Retries: c.State.Retries.Load()}
+		InFlight: c.State.InFlight.Load(), Responses: map[string]uint64{}, Retries: c.State.Retries.Load(), P50: c.State.Latency.Quantile(0.5).Seconds(), P99: c.State.Latency.Quantile(0.99).Seconds()}
 	for i, class := range classes() {
 		if n := c.State.Responses[i].Load(); n > 0 {
 			v.Responses[class] = n
@@ -139,7 +204,7 @@ func clusterView(c *balancer.Cluster, now int64) ClusterView {
 func memberView(s balancer.Status) MemberView {
 	m := &s.Member
 	v := MemberView{ID: m.ID, Domain: m.Domain, SubDomains: list(m.SubDomains), Host: m.Host, HTTP: m.HTTP, HTTPS: m.HTTPS,
-		Weight: m.Weight, Zone: m.Zone, Source: m.Source, State: s.State, Drained: s.Drained,
+		Weight: s.Weight, Ejections: s.Ejections, Reason: s.Reason, Share: s.Share, Latency: s.Latency.Seconds(), Advised: s.Advised, Zone: m.Zone, Source: m.Source, State: s.State, Drained: s.Drained,
 		InFlight: s.InFlight, Requests: s.Requests, Failures: s.Failures}
 	for _, p := range m.Ports {
 		if v.PortMapping == nil {
@@ -147,11 +212,20 @@ func memberView(s balancer.Status) MemberView {
 		}
 		v.PortMapping[strconv.Itoa(int(p.From))] = p.To
 	}
-	if !s.EjectedUntil.IsZero() {
-		t := s.EjectedUntil.UTC()
-		v.EjectedUntil = &t
+	v.EjectedUntil, v.Since = moment(s.EjectedUntil), moment(s.Since)
+	for _, c := range s.Checks {
+		v.Checks = append(v.Checks, CheckView{c.SubDomain, string(c.Type), c.OK, c.Result, moment(c.At), c.Took.Seconds()})
 	}
 	return v
+}
+
+// moment keeps a time that there is none of out of JSON.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }
 
 func texts(addrs []net.Addr) []string {

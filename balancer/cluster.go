@@ -22,6 +22,7 @@ type ClusterState struct {
 	InFlight  atomic.Int64
 	Responses [6]atomic.Uint64 // by class of status: [2] counts 2xx; [0] requests without an answer (client gone)
 	Retries   atomic.Uint64
+	Latency   Latency // of all requests, as clients saw them; counted by who forwards
 	// Limited counts requests of tenants over a limit, by Limited* (bodies are
 	// no part of it), and WouldLimit those that were served because it is a
 	// dry run.

@@ -70,7 +70,7 @@ func check(file string, show, strict bool, stdout, stderr io.Writer) error {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(stderr, "%s (warning)\n", w)
 	}
-	if _, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop()); err != nil { // as "run" would, starting nothing
+	if _, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop(), newLogging(io.Discard, zerolog.ErrorLevel)); err != nil { // as "run" would, starting nothing
 		return err
 	}
 	if show {

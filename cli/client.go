@@ -51,6 +51,9 @@ type client struct {
 	explicit      bool   // -c was given
 	base          string
 	http          http.Client
+
+	tokenFile, caFile, certFile, keyFile string // flags
+	token                                string // what is sent; empty: none
 }
 
 const (
@@ -62,6 +65,10 @@ const (
 func clientFlags(c *cobra.Command) *client {
 	cl := &client{}
 	c.Flags().StringVar(&cl.address, "admin", "", "`address` of the admin API (default: admin.address of the configuration file, else "+admin.DefaultAddress+")")
+	c.Flags().StringVar(&cl.tokenFile, "token-file", "", "`file` with the token to send (default: admin.token_file of the configuration file, else JETWAY_ADMIN_TOKEN)")
+	c.Flags().StringVar(&cl.caFile, "ca", "", "PEM `file` of who signs the certificate of the admin API")
+	c.Flags().StringVar(&cl.certFile, "cert", "", "PEM `file` of a client certificate, and its key unless --key is given")
+	c.Flags().StringVar(&cl.keyFile, "key", "", "PEM `file` of the key of --cert")
 	configFlag(c, &cl.file)
 	c.Long += "\n\nExit codes: 0 it worked, 1 it did not or Jetway cannot be reached, 2 the command\nline is wrong."
 	c.PreRunE = func(c *cobra.Command, _ []string) error {
@@ -77,15 +84,17 @@ func clientFlags(c *cobra.Command) *client {
 // locate finds out where the API is.
 func (cl *client) locate(stderr io.Writer) error {
 	// No proxies: what is on loopback is not theirs to ask.
-	cl.http = http.Client{Timeout: clientWait, Transport: &http.Transport{Proxy: nil},
+	cl.http = http.Client{Timeout: clientWait,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	address := cl.address
+	var own config.Admin // of this machine's Jetway, where it is the one that is asked
 	if address == "" {
 		address = admin.DefaultAddress
 		cfg, err := config.Load(cl.file)
 		switch {
 		case err == nil:
-			address = cfg.Admin.Address
+			own = cfg.Admin
+			address = own.Address
 		case cl.explicit: // it may be broken while Jetway runs with the one before
 			fmt.Fprintf(stderr, "jetway: cannot take the admin address from %q, trying %s: %s\n", cl.file, address, firstLine(err))
 		}
@@ -94,8 +103,11 @@ func (cl *client) locate(stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot use admin address %q: %w", address, err)
 	}
+	if own.CertFile != "" {
+		base = strings.Replace(base, "http://", "https://", 1)
+	}
 	cl.base = base
-	return nil
+	return cl.trust(&own)
 }
 
 // baseURL makes a URL of a listen address or of a URL.
@@ -120,27 +132,57 @@ func baseURL(address string) (string, error) {
 // call asks the API and returns the body of the answer. A refusal is an error
 // with the API's own words.
 func (cl *client) call(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, nil)
-	if err != nil {
-		return nil, fmt.Errorf("cannot ask %s: %w", cl.base, err)
+	return cl.callWith(ctx, method, path, nil)
+}
+
+// callWith is call with a body, which is sent as JSON; nil: none.
+func (cl *client) callWith(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
+	status, text, err := cl.request(ctx, method, path, body)
+	if err == nil && status != http.StatusOK {
+		err = refusal(status, text)
 	}
+	return text, err
+}
+
+// request asks the API and returns the answer, whatever it is.
+func (cl *client) request(ctx context.Context, method, path string, body io.Reader) (status int, text []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, cl.base+path, body)
+	if err != nil {
+		return 0, nil, fmt.Errorf("cannot ask %s: %w", cl.base, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	cl.sign(req)
 	resp, err := cl.http.Do(req)
 	if err != nil {
-		return nil, cl.unreachable(err)
+		return 0, nil, cl.unreachable(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	text, err = io.ReadAll(io.LimitReader(resp.Body, answerMax))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the answer of %s: %w", cl.base, err)
+		return 0, nil, fmt.Errorf("cannot read the answer of %s: %w", cl.base, err)
 	}
-	if resp.StatusCode == http.StatusOK {
-		return body, nil
+	return resp.StatusCode, text, nil
+}
+
+// sign says who asks.
+func (cl *client) sign(req *http.Request) {
+	if cl.token != "" {
+		req.Header.Set("Authorization", "Bearer "+cl.token)
 	}
-	var refusal admin.Failure
-	if json.Unmarshal(body, &refusal) == nil && refusal.Error != "" {
-		return nil, errors.New(refusal.Error)
+}
+
+// refusal makes an error of an answer that is none of the good ones.
+func refusal(status int, body []byte) error {
+	var said admin.Failure
+	if json.Unmarshal(body, &said) != nil || said.Error == "" {
+		return fmt.Errorf("%s (status %d)", printable(firstLine(errors.New(string(body)))), status)
 	}
-	return nil, fmt.Errorf("%s (status %d)", printable(firstLine(errors.New(string(body)))), resp.StatusCode)
+	if status == http.StatusUnauthorized {
+		said.Error += "\nSay who you are with --token-file, --cert or the variable JETWAY_ADMIN_TOKEN"
+	}
+	return errors.New(said.Error)
 }
 
 // ask is call for an answer that is decoded.

@@ -121,7 +121,7 @@ func explainOffline(file string, q admin.Question) (admin.Explanation, error) {
 			return admin.Explanation{}, fmt.Errorf("cannot ask the embedded tenant directory: %w", err)
 		}
 	}
-	lb, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop())
+	lb, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop(), newLogging(io.Discard, zerolog.ErrorLevel))
 	if err != nil {
 		return admin.Explanation{}, err
 	}

@@ -56,12 +56,11 @@ service manager starts it again. Run it where you would run "jetway run".`,
 		if cfg.Standby == nil {
 			return fmt.Errorf("%s has no standby section: there is nothing to guard, use \"jetway run\"", file)
 		}
-		base, err := baseURL(cfg.Admin.Address)
-		if err != nil {
-			return fmt.Errorf("cannot use admin address %q: %w", cfg.Admin.Address, err)
+		cl := client{file: file, explicit: true}
+		if err := cl.locate(c.ErrOrStderr()); err != nil {
+			return err
 		}
-		g := &guard{track: trackFile(cfg), base: base, log: log,
-			http: http.Client{Timeout: guardWait, Transport: &http.Transport{Proxy: nil}}}
+		g := &guard{track: trackFile(cfg), base: cl.base, log: log, http: http.Client{Timeout: guardWait, Transport: cl.http.Transport}}
 		return g.run(append([]string{"run", "-c", file}, args...))
 	}
 	return c
@@ -92,7 +91,7 @@ func (g *guard) run(args []string) error {
 		return fmt.Errorf("cannot start Jetway: %w", err)
 	}
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 	ended := make(chan error, 1)
 	go func() {

@@ -3,9 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -66,26 +64,16 @@ func (cl *client) send(c *cobra.Command, path string, body, into any) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(c.Context(), http.MethodPost, cl.base+path, bytes.NewReader(text))
+	status, answer, err := cl.request(c.Context(), http.MethodPost, path, bytes.NewReader(text))
 	if err != nil {
-		return fmt.Errorf("cannot ask %s: %w", cl.base, err)
+		return err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := cl.http.Do(req)
-	if err != nil {
-		return cl.unreachable(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
-	if err != nil {
-		return fmt.Errorf("cannot read the answer of %s: %w", cl.base, err)
-	}
-	var refusal admin.Failure
-	if json.Unmarshal(answer, &refusal) == nil && refusal.Error != "" {
-		return errors.New(refusal.Error)
+	var said admin.Failure
+	if json.Unmarshal(answer, &said) == nil && said.Error != "" {
+		return refusal(status, answer)
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
-		return fmt.Errorf("cannot understand the answer of %s, is it Jetway's admin API? (status %d)", cl.base, resp.StatusCode)
+		return fmt.Errorf("cannot understand the answer of %s, is it Jetway's admin API? (status %d)", cl.base, status)
 	}
 	return nil
 }

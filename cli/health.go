@@ -90,6 +90,7 @@ func (cl *client) health(ctx context.Context) (h admin.Health, err error) {
 	if err != nil {
 		return h, fmt.Errorf("cannot ask %s: %w", cl.base, err)
 	}
+	cl.sign(req)
 	resp, err := cl.http.Do(req)
 	if err != nil {
 		return h, cl.unreachable(err)

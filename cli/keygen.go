@@ -13,7 +13,7 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenDomainCommand(), keygenTicketCommand(), keygenPeerCommand())
+	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenDomainCommand(), keygenTicketCommand(), keygenPeerCommand(), keygenAdminCommand())
 }
 
 func keygenPeerCommand() *cobra.Command {
@@ -21,6 +21,13 @@ func keygenPeerCommand() *cobra.Command {
 balancers of an installation have the same file; whoever has it can be one of
 them. To rotate, add the new key below the old one on all of them and restart
 each, then put the new one first, then remove the old one.`, `  jetway keygen peer --out peer.key`)
+}
+
+func keygenAdminCommand() *cobra.Command {
+	return keyCommand("admin", "Make a token of the admin API", `Makes a random token of 32 bytes in base64, a line of admin.token_file. A name in
+front of it is shown in the audit log, the word "read" behind it keeps its
+owner from changes. Commands find the token in that file, in --token-file or in
+JETWAY_ADMIN_TOKEN.`, `  jetway keygen admin --out admin.tokens`)
 }
 
 func keygenTicketCommand() *cobra.Command {

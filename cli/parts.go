@@ -28,6 +28,7 @@ const (
 	stageWork                 // what goes on in the background
 	stageGossip               // the others shall see us until nothing is left to do
 	stageAdmin                // tells how the stop goes on
+	stageLogs                 // what the others had to say
 	stages
 )
 

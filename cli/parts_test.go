@@ -13,20 +13,20 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// journal notes what happens in which order.
-type journal struct {
+// diary notes what happens in which order.
+type diary struct {
 	mu    sync.Mutex // guards lines
 	lines []string
 }
 
-func (j *journal) add(line string) {
+func (j *diary) add(line string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.lines = append(j.lines, line)
 }
 
 // until returns a part that takes a second to stop.
-func (j *journal) until(name string, s stage) part {
+func (j *diary) until(name string, s stage) part {
 	return part{name, s, func(ctx context.Context) error {
 		<-ctx.Done()
 		time.Sleep(time.Second)
@@ -37,7 +37,7 @@ func (j *journal) until(name string, s stage) part {
 
 func TestPartsStopByStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var j journal
+		var j diary
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Minute, cancel)
 		err := runParts(ctx, []part{j.until("admin", stageAdmin), j.until("work", stageWork), j.until("gossip", stageGossip),
@@ -53,7 +53,7 @@ func TestPartThatEndsTakesTheOthersAlong(t *testing.T) {
 	f := func(want string, run func(context.Context) error) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
-			var j journal
+			var j diary
 			err := runParts(t.Context(), []part{j.until("traffic", stageTraffic), {"sick", stageWork, run}},
 				func() { j.add("draining") }, j.add, zerolog.Nop())
 			if err == nil || !strings.Contains(err.Error(), want) || j.lines[len(j.lines)-1] != "traffic ended" {
@@ -68,7 +68,7 @@ func TestPartThatEndsTakesTheOthersAlong(t *testing.T) {
 
 func TestPartThatDoesNotStopIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var j journal
+		var j diary
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		stuck := make(chan struct{})

@@ -17,6 +17,7 @@ import (
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/discovery"
+	"jetway/journal"
 	"jetway/proxy"
 )
 
@@ -35,6 +36,8 @@ type reloader struct {
 	// membership prepares what else changes about members; nil where a test has none.
 	membership func(next *config.Config) (commit func(), err error)
 	tenants    *tenants
+	admin      *admin.Server
+	audit      *journal.Writer
 	// seal gives clusters the keys of their sessions; nil where a test has none.
 	seal    func(*config.Config, *balancer.Config) error
 	scaling func(autoscale.Config) (commit func(), err error) // nil: nothing is elastic
@@ -147,12 +150,25 @@ func (r *reloader) applyLocked() (err error) {
 			return err
 		}
 	}
+	operators, err := r.admin.Prepare(next.Admin.Listener())
+	if err != nil {
+		return err
+	}
+	useAudit, keepAudit, err := r.audit.Prepare(next.Admin.AuditLog)
+	if err != nil {
+		return err
+	}
+	abort = func() {
+		keepAudit()
+		r.tenants.abandon(book)
+	}
 	commit, undo, err := r.server.Prepare(next.Proxy)
 	if err != nil {
 		return err
 	}
 	abort = func() {
 		undo()
+		keepAudit()
 		r.tenants.abandon(book)
 	}
 	// Members that come with their domain are there before it, and those that
@@ -167,6 +183,8 @@ func (r *reloader) applyLocked() (err error) {
 	renew()
 	scale()
 	r.tenants.commit(book)
+	operators()
+	useAudit()
 	commit()
 	r.current.Store(next)
 	return nil
@@ -200,6 +218,7 @@ func needRestart(old, next *config.Config) []string {
 	if old.Standby != nil && next.Standby != nil {
 		compare("standby", *old.Standby, *next.Standby)
 	}
+	compare("loadbalancer.admin.pprof", old.Admin.Pprof, next.Admin.Pprof)
 	if old.Gossip == nil || next.Gossip == nil {
 		compare("membership.gossip", old.Gossip == nil, next.Gossip == nil)
 		return keys

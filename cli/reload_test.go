@@ -16,9 +16,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"jetway/admin"
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/discovery"
+	"jetway/journal"
 	"jetway/proxy"
 )
 
@@ -81,8 +83,13 @@ func newReloadFixture(t *testing.T) *reloadFixture {
 		t.Fatal(err)
 	}
 	set := discovery.NewSet(router.SetMembers)
+	operators, err := admin.New(cfg.Admin.Listener(), admin.Sources{Router: router}, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.reloader = newReloader(cfg, newWatcher(statFile), zerolog.New(&f.log))
 	f.reloader.server, f.router, f.static, f.tenants = f.server, router, set.Source("static"), known
+	f.admin, f.audit = operators, journal.New()
 	f.static(cfg.Static)
 	return f
 }

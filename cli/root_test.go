@@ -37,7 +37,7 @@ func writeConf(t *testing.T, text string) string {
 
 func TestExitCodes(t *testing.T) {
 	good := writeConf(t, goodConf)
-	warns := writeConf(t, strings.Replace(goodConf, "127.0.0.1:1", "0.0.0.0:1", 1))
+	warns := writeConf(t, goodConf+"tenants: {unknown: refuse}\n")
 	bad := writeConf(t, "loadbalancer: {nmae: x}\n")
 	t.Chdir(t.TempDir()) // no loadbalancer.conf here
 	f := func(code int, stdout, stderr string, args ...string) {

@@ -32,6 +32,7 @@ func runCommand(use string) *cobra.Command {
 		Long: `Runs the load balancer in the foreground and logs to stderr.
 
 Signals: SIGHUP loads the configuration again, as a change of the file does;
+SIGUSR1 opens log files again, after a rotation;
 SIGTERM and SIGINT stop: nothing new is accepted, and requests in flight get
 timeouts.drain to finish; a second one ends the process at once.
 
@@ -41,11 +42,11 @@ when stopping, 2 the command line is wrong or a second signal came.`,
   jetway run -c /etc/jetway/loadbalancer.conf --log-format json`,
 		Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logs.logger(c, c.ErrOrStderr())
+			logging, err := logs.logging(c, c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return run(c.Context(), file, log)
+			return run(c.Context(), file, logging)
 		},
 	}
 	configFlag(c, &file)
@@ -53,7 +54,8 @@ when stopping, 2 the command line is wrong or a second signal came.`,
 	return c
 }
 
-func run(ctx context.Context, file string, log zerolog.Logger) error {
+func run(ctx context.Context, file string, logging *logging) error {
+	log := logging.logger()
 	files := newWatcher(statFile)
 	files.loading([]string{file})
 	cfg, err := config.Load(file)
@@ -65,7 +67,7 @@ func run(ctx context.Context, file string, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	lb, err := newBalancer(cfg, node, files, log)
+	lb, err := newBalancer(cfg, node, files, log, logging)
 	if err != nil {
 		return err
 	}
@@ -82,6 +84,7 @@ func run(ctx context.Context, file string, log zerolog.Logger) error {
 // loadBalancer is one load balancer with all its parts.
 type loadBalancer struct {
 	log      zerolog.Logger
+	logging  *logging
 	started  time.Time
 	node     string
 	router   *balancer.Router
@@ -106,8 +109,8 @@ type loadBalancer struct {
 
 // newBalancer builds all parts and joins them. Nothing is started, bound or
 // written.
-func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Logger) (*loadBalancer, error) {
-	lb := &loadBalancer{log: log, started: time.Now(), node: node, reloader: newReloader(cfg, files, log),
+func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Logger, logging *logging) (*loadBalancer, error) {
+	lb := &loadBalancer{log: log, logging: logging, started: time.Now(), node: node, reloader: newReloader(cfg, files, log),
 		panics: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "jetway_part_panics_total",
 			Help: "Parts of the program that ended in a panic."}, []string{"part"})}
 	lb.tenants = newTenants(log)
@@ -145,9 +148,10 @@ func newBalancer(cfg *config.Config, node string, files *watcher, log zerolog.Lo
 	if err := lb.newScaler(cfg); err != nil {
 		return nil, err
 	}
-	if lb.admin, err = admin.New(admin.Config{Address: cfg.Admin.Address, Required: cfg.Admin.Configured}, lb.sources(cfg), log); err != nil {
+	if lb.admin, err = admin.New(cfg.Admin.Listener(), lb.sources(cfg), log); err != nil {
 		return nil, err
 	}
+	lb.reloader.admin, lb.reloader.audit = lb.admin, logging.audit
 	return lb, nil
 }
 
@@ -157,6 +161,11 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 	lb.reloader.static(cfg.Static)
 	lb.execs.Configure(cfg.Exec)
 	lb.sessions.restore()
+	useAudit, _, err := lb.logging.audit.Prepare(cfg.Admin.AuditLog)
+	if err != nil {
+		return err
+	}
+	useAudit()
 	if err := lb.server.Listen(); err != nil {
 		return err
 	}
@@ -170,6 +179,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 	}
 	lb.logStart(cfg)
 	parts := []part{
+		{"audit log", stageLogs, lb.logging.Run},
 		{"admin", stageAdmin, lb.admin.Run},
 		{"listeners", stageTraffic, lb.server.Run},
 		{"readiness", stageWork, lb.settle},
@@ -180,6 +190,7 @@ func (lb *loadBalancer) run(ctx context.Context) error {
 		{"names", stageWork, lb.names.Run},
 		{"exec", stageWork, lb.execs.Run},
 		{"scaling", stageWork, lb.scaler.Run},
+		{"logs", stageWork, lb.reopen},
 	}
 	if lb.gossip != nil {
 		parts = append(parts, part{"gossip", stageGossip, lb.gossip.Run})

@@ -53,7 +53,7 @@ func (m *tenantMetrics) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	v := m.lb.tenantView()
+	v := m.lb.tenantView(topTenants)
 	up := 0.0
 	if v.Up {
 		up = 1
@@ -89,7 +89,7 @@ func (m *tenantMetrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 // tenantView is what operators see of tenants.
-func (lb *loadBalancer) tenantView() admin.Tenants {
+func (lb *loadBalancer) tenantView(most int) admin.Tenants {
 	u := lb.tenants.current()
 	v := admin.Tenants{Kind: u.cfg.Kind(), Up: true, Questions: map[string]uint64{}, Refused: map[string]uint64{}, Top: []admin.TenantUse{}}
 	if u.list != nil {
@@ -107,7 +107,7 @@ func (lb *loadBalancer) tenantView() admin.Tenants {
 		}
 	}
 	v.Busy, v.InFlight = lb.tenants.admission.Busy()
-	top, other := lb.tenants.admission.Use.Top(topTenants)
+	top, other := lb.tenants.admission.Use.Top(most)
 	for _, c := range top {
 		v.Top = append(v.Top, admin.TenantUse{Name: c.Name, ID: int64(c.ID), Requests: c.Requests, Refused: c.Refused})
 	}

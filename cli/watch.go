@@ -95,6 +95,10 @@ func filesOf(c *config.Config) []string {
 		add(l.TLS.ClientCAFile)
 		add(l.TLS.TicketKeyFile)
 	}
+	add(c.Admin.CertFile)
+	add(c.Admin.KeyFile)
+	add(c.Admin.ClientCAFile)
+	add(c.Admin.TokenFile)
 	for _, cluster := range c.Clusters {
 		add(cluster.MemberTLS.CAFile)
 		add(c.Signatures[cluster.Key])

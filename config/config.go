@@ -59,12 +59,6 @@ type Config struct {
 	masked  map[string]bool // values that Print must not show
 }
 
-// Admin is the operators' listener.
-type Admin struct {
-	Address    string
-	Configured bool // false: the default, where a busy port is no reason not to start
-}
-
 // Tenants says whose requests are whose.
 type Tenants struct {
 	tenant.Config
@@ -156,18 +150,11 @@ func (d *decoder) loadbalancer(o object, c *Config, claims *claims) {
 	for _, l := range o.sections("listeners") {
 		d.listener(l, c, claims, names)
 	}
-	admin := o.section("admin")
-	at := read(admin, "address", &c.Admin.Address, parseListen)
-	c.Admin.Configured = at != nil
-	if at != nil {
-		claims.add(d, at, c.Admin.Address)
-		if !loopback(c.Admin.Address) {
-			d.warn(at, "the admin listener is reachable from other hosts and asks nobody who they are", "a loopback address, or a firewall in front")
-		}
-	}
+	d.admin(o.section("admin"), &c.Admin, claims)
 	d.scaling(o, c)
 	d.limits(o.section("limits"), &c.Proxy.Limits)
 	read(o.section("limits"), "sessions", &c.SessionsMax, parseNumber(1000, 500_000_000))
+	d.accessLog(o.section("access_log"), &c.Proxy.AccessLog)
 	readList(o, "trusted_proxies", &c.Proxy.TrustedProxies, parsePrefix)
 	t := &c.Proxy.Timeouts
 	o = o.section("timeouts")

@@ -117,7 +117,7 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "public ports", []uint16{c.Proxy.Listeners[0].PublicPort, c.Proxy.Listeners[1].PublicPort}, []uint16{80, 8243})
 	equal(t, "relative certificate", c.Proxy.Listeners[1].TLS.Certificates[0].CertFile, "/etc/jetway/a.crt")
 	equal(t, "absolute key", c.Proxy.Listeners[1].TLS.Certificates[1].KeyFile, "/b.key")
-	equal(t, "admin", c.Admin, Admin{"127.0.0.1:9999", true})
+	equal(t, "admin", c.Admin, Admin{Address: "127.0.0.1:9999", Configured: true})
 	equal(t, "upgrade_idle", c.Proxy.Timeouts.UpgradeIdle, 26*time.Hour)
 	equal(t, "body_min_rate", c.Proxy.Timeouts.BodyMinRate, int64(2000))
 	equal(t, "networks", fmt.Sprint(c.Gossip.AllowedCIDRs), "[10.0.0.0/8 ::1/128]")
@@ -228,7 +228,26 @@ func TestWarnings(t *testing.T) {
 	f(smallest+`tenants: {unknown: refuse}`, "every request that names a tenant is refused")
 	f(strings.Replace(smallest, "host:", "sub_domain: mgt, host:", 1), `member "127.0.0.1:9763" serves d/mgt, which no service has`, "d/worker can have no member")
 	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "10.0.0.1:1", insecure: true, join: ["a:1"]}, static:`, 1), "gossip knows 1 addresses to join")
-	f(strings.Replace(smallest, "{listeners:", `{admin: {address: ":1"}, listeners:`, 1), "reachable from other hosts")
+}
+
+// An admin API that other machines reach has to know who asks.
+func TestAdminBeyondLoopback(t *testing.T) {
+	f := func(admin, want string) {
+		t.Helper()
+		_, err := Parse("x", []byte(strings.Replace(smallest, "{listeners:", "{admin: "+admin+", listeners:", 1)), nil)
+		if got := fmt.Sprint(err); !strings.Contains(got, want) || err == nil && want != "<nil>" {
+			t.Fatalf("%s: %s, want %q", admin, got, want)
+		}
+	}
+	pair := "cert_file: a, key_file: b"
+	f(`{address: "127.0.0.1:1"}`, "<nil>")
+	f(`{address: "localhost:1", token_file: t}`, "<nil>")
+	f(`{address: ":1"}`, "in the clear; expected admin.tls")
+	f(`{address: "10.0.0.4:1", token_file: t}`, "in the clear")
+	f(`{address: "10.0.0.4:1", tls: {`+pair+`}}`, "asks nobody who they are; expected admin.token_file or admin.tls.client_ca_file")
+	f(`{address: "10.0.0.4:1", tls: {`+pair+`}, token_file: t}`, "<nil>")
+	f(`{address: "10.0.0.4:1", tls: {`+pair+`, client_ca_file: c}}`, "<nil>")
+	f(`{tls: {`+pair+`}}`, "<nil>")
 }
 
 func TestRoutes(t *testing.T) {

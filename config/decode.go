@@ -354,19 +354,25 @@ func readFile(o object, name string, p *string, check func(path string) error) (
 		}
 		return at
 	}
+	o.d.resolveFile(at, p, check)
+	return at
+}
+
+// resolveFile makes the file name *p, which stands at at, absolute and has Load
+// look into the file.
+func (d *decoder) resolveFile(at *yaml.Node, p *string, check func(path string) error) {
 	written := *p
 	if !filepath.IsAbs(written) {
-		*p = filepath.Join(o.d.dir, written)
+		*p = filepath.Join(d.dir, written)
 	} else {
 		*p = filepath.Clean(written)
 	}
-	if o.d.masked[written] {
-		o.d.masked[*p] = true
+	if d.masked[written] {
+		d.masked[*p] = true
 	}
 	if check != nil {
-		o.d.files = append(o.d.files, fileUse{at, *p, check})
+		d.files = append(d.files, fileUse{at, *p, check})
 	}
-	return at
 }
 
 // shown quotes a value of the user's unless it is a secret.

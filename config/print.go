@@ -124,13 +124,7 @@ func (c *Config) printLoadbalancer(p printer) {
 		}
 		s.plain("proxy_protocol", l.ProxyProtocol)
 	})
-	admin := &yaml.Node{Kind: yaml.MappingNode}
-	if c.Admin.Configured {
-		printer{admin, c.masked}.text("address", c.Admin.Address)
-	} else { // written out it would no longer be the default
-		admin.Style, admin.LineComment = yaml.FlowStyle, "# address: "+c.Admin.Address+", the default"
-	}
-	p.add("admin", admin)
+	c.printAdmin(p)
 	p.plain("session_timeout", formatDuration(c.SessionTimeout))
 	p.plain("fail_over", c.FailOver)
 	p.text("autoscaler_task_interval", formatDuration(c.scaling.interval))
@@ -154,6 +148,7 @@ func (c *Config) printLoadbalancer(p printer) {
 	l.plain("requests_per_connection", c.Proxy.Limits.RequestsPerConnection)
 	l.plain("upgrades", c.Proxy.Limits.Upgrades)
 	l.plain("sessions", c.SessionsMax)
+	c.printAccessLog(p.section("access_log"))
 	p.prefixes("trusted_proxies", c.Proxy.TrustedProxies)
 }
 

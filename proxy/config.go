@@ -15,6 +15,7 @@ type Config struct {
 	// TrustedProxies are addresses whose forwarding fields are believed and
 	// passed on; everybody else's are replaced.
 	TrustedProxies []netip.Prefix
+	AccessLog      AccessLogConfig
 }
 
 // ListenerConfig is one address on which clients are accepted.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -42,6 +43,7 @@ type clientConn struct {
 	socket     net.Conn // as accepted; others may close it or wake it
 	conn       net.Conn // what is read and written: the socket or TLS over it
 	tls        bool
+	number     uint32 // any, to spread connections over what is sharded
 	addr       netip.Addr
 	ip         string
 	in         input
@@ -65,7 +67,7 @@ type clientConn struct {
 }
 
 func newClientConn(s *Server, l *listener, conn net.Conn) *clientConn {
-	return &clientConn{server: s, listener: l, socket: conn, conn: conn, addr: addrOf(conn.RemoteAddr())}
+	return &clientConn{server: s, listener: l, socket: conn, conn: conn, addr: addrOf(conn.RemoteAddr()), number: rand.Uint32()}
 }
 
 // serve is the life of a connection.

@@ -50,7 +50,8 @@ type exchange struct {
 	resent    bool  // a stale connection was replaced, once per request
 	heard     bool  // the member sent something on this connection
 	outcome   Outcome
-	explained bool // it is no request: sessions are looked at and not touched
+	explained bool   // it is no request: sessions are looked at and not touched
+	line      []byte // of the access log, made on first use
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for
@@ -80,6 +81,7 @@ func (x *exchange) begin(c *clientConn, set *settings) {
 	x.gone.Store(false)
 	x.reqBody.start(&c.in, framingNone, 0)
 	x.req.method, x.req.accept, x.req.id, x.req.http10 = nil, nil, nil, false
+	x.req.target, x.req.host = nil, nil
 }
 
 func (x *exchange) end() {

@@ -123,6 +123,24 @@ func (x *exchange) conclude() {
 		o.Phase = PhaseDone
 	}
 	o.Decision = &x.decision
+	if c := x.decision.Cluster; c != nil && o.Phase != PhaseTunnel { // how long a tunnel lasts is no latency
+		c.State.Latency.Observe(x.conn.number, o.TotalTime)
+	}
+	if log := x.set.access; log != nil && log.wants(o) {
+		x.describe()
+		x.line = log.write(x.conn.number, o, x.line)
+	}
+}
+
+// describe adds what only the access log needs to know of the request.
+func (x *exchange) describe() {
+	o, c := &x.outcome, x.conn
+	o.Listener, o.TLS, o.SNI = c.listener.state.Load().Name, c.tls, c.sni
+	o.Client = c.addr
+	if o.Phase > PhaseHead { // its fields are parsed
+		o.Client = x.client()
+	}
+	o.Method, o.Target, o.Host, o.HTTP10, o.ID = x.req.method, x.req.target, x.req.host, x.req.http10, x.requestID()
 }
 
 // connected notes that an attempt to connect is over, and reads the clock again.

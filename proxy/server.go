@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"jetway/balancer"
+	"jetway/journal"
 
 	"github.com/rs/zerolog"
 )
@@ -38,9 +39,10 @@ type Server struct {
 	larges    sync.Pool // of *[]byte, largeSize each
 	heads     sync.Pool // of *[]byte, headBuffer each
 	pipes     pipes
-	lot       *lot           // of idle connections, made by Listen; nil: they keep their goroutine
-	clients   sync.WaitGroup // goroutines of client connections
-	awake     atomic.Int64   // client connections that have a goroutine
+	journal   *journal.Writer // of the access log; writes nowhere without one
+	lot       *lot            // of idle connections, made by Listen; nil: they keep their goroutine
+	clients   sync.WaitGroup  // goroutines of client connections
+	awake     atomic.Int64    // client connections that have a goroutine
 	draining  atomic.Bool
 	yield     atomic.Int32 // yieldNot, yieldAsk or yieldIdle
 	conns     connSet
@@ -54,9 +56,10 @@ type Server struct {
 // settings is one configuration as requests read it; replaced whole.
 type settings struct {
 	Config
-	tenant      [2]string // lower-case names of the tenant headers
-	naming      []string  // and of those that trusted proxies name tenants in
-	connections int       // limit on client connections, derived where none is set
+	tenant      [2]string  // lower-case names of the tenant headers
+	naming      []string   // and of those that trusted proxies name tenants in
+	connections int        // limit on client connections, derived where none is set
+	access      *accessLog // nil: none
 }
 
 // ErrDrainTimeout is returned by Run when requests in flight had to be cut off.
@@ -64,7 +67,7 @@ var ErrDrainTimeout = errors.New("requests were still in flight at the end of ti
 
 // New validates the configuration, reads certificates and starts nothing.
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
-	s := &Server{router: router, log: log, pipes: pipes{limit: pipeLimit(descriptorLimit())}}
+	s := &Server{router: router, log: log, journal: journal.New(), pipes: pipes{limit: pipeLimit(descriptorLimit())}}
 	s.room.server = s
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
@@ -77,18 +80,18 @@ func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, erro
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	s.settings.Store(newSettings(cfg))
+	s.settings.Store(newSettings(cfg, s.journal))
 	return s, nil
 }
 
-func newSettings(cfg Config) *settings {
+func newSettings(cfg Config, out *journal.Writer) *settings {
 	if cfg.Limits.HeaderBytes <= 0 {
 		cfg.Limits.HeaderBytes = 32 << 10
 	}
 	if cfg.Limits.HeaderFields <= 0 {
 		cfg.Limits.HeaderFields = 100
 	}
-	st := &settings{Config: cfg, connections: cfg.Limits.Connections, tenant: [2]string{
+	st := &settings{Config: cfg, connections: cfg.Limits.Connections, access: newAccessLog(cfg.AccessLog, out), tenant: [2]string{
 		strings.ToLower(cfg.TenantHeaders.ID), strings.ToLower(cfg.TenantHeaders.Name)}}
 	for _, name := range cfg.TenantHeaders.Naming {
 		st.naming = append(st.naming, strings.ToLower(name))
@@ -112,6 +115,14 @@ func (s *Server) Listen() error {
 			return err
 		}
 	}
+	useLog, _, err := s.journal.Prepare(s.settings.Load().AccessLog.Path)
+	if err != nil {
+		for _, l := range s.listeners {
+			l.close()
+		}
+		return err
+	}
+	useLog()
 	s.lot = newLot(func(c *clientConn) { s.clients.Go(c.serve) })
 	return nil
 }
@@ -137,6 +148,7 @@ func (s *Server) InFlight() int64 { return s.stats.inFlight.Load() }
 // was not enough. Listen comes first.
 func (s *Server) Run(ctx context.Context) error {
 	var loops sync.WaitGroup
+	defer s.startLog()() // ends after the last request
 	s.mu.Lock()
 	s.accept = func(l *listener) {
 		loops.Go(func() { l.run(s) })
@@ -211,6 +223,18 @@ func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
 		}
 		s.mu.Unlock()
 	}
+	useLog, keepLog, err := s.journal.Prepare(cfg.AccessLog.Path)
+	if err != nil {
+		undo()
+		return nil, nil, err
+	}
+	undo = func() {
+		for _, l := range added {
+			l.close()
+		}
+		keepLog()
+		s.mu.Unlock()
+	}
 	configs := make([]*listenerState, len(cfg.Listeners))
 	for i, lc := range cfg.Listeners {
 		l := s.listenerOn(lc.Address)
@@ -235,7 +259,8 @@ func (s *Server) Prepare(cfg Config) (commit, abort func(), err error) {
 	}
 	commit = func() {
 		defer s.mu.Unlock()
-		s.settings.Store(newSettings(cfg))
+		useLog()
+		s.settings.Store(newSettings(cfg, s.journal))
 		for i, l := range next {
 			l.state.Store(configs[i])
 		}

@@ -27,6 +27,7 @@ type collector struct {
 	accepted, acceptErrors, handshakes *prometheus.Desc
 	panics, faults                     *prometheus.Desc
 	turnedAway, limit, notAfter        *prometheus.Desc
+	logged, unlogged                   *prometheus.Desc
 }
 
 // Collector returns the metrics of the data path.
@@ -45,13 +46,16 @@ func (s *Server) Collector() prometheus.Collector {
 		turnedAway:   d("connections_refused_total", "Client connections over a limit, by limit.", "limit"),
 		limit:        d("connections_limit", "Client connections allowed in all."),
 		notAfter:     d("tls_cert_not_after_seconds", "End of a certificate's validity, in unix seconds.", "listener", "cert_file"),
+		logged:       d("access_log_lines_total", "Lines of the access log."),
+		unlogged:     d("access_log_dropped_total", "Lines of the access log that are lost: it did not take them in time, or failed."),
 		faults:       d("refused_total", "Requests that Jetway answered itself or broke off, by reason code.", "reason"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.inFlight, c.open, c.tunnels, c.accepted, c.acceptErrors, c.handshakes, c.panics, c.faults, c.turnedAway, c.limit, c.notAfter} {
+	for _, d := range []*prometheus.Desc{c.inFlight, c.open, c.tunnels, c.accepted, c.acceptErrors, c.handshakes, c.panics, c.faults, c.turnedAway, c.limit, c.notAfter,
+		c.logged, c.unlogged} {
 		ch <- d
 	}
 }
@@ -78,6 +82,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.s.eachCertificate(func(listener, file string, end time.Time) {
 		ch <- prometheus.MustNewConstMetric(c.notAfter, prometheus.GaugeValue, float64(end.Unix()), listener, file)
 	})
+	log := c.s.journal.Stats()
+	count(c.logged, log.Lines)
+	count(c.unlogged, log.Dropped)
 	for f := noFault + 1; f < faults; f++ {
 		count(c.faults, st.faults[f].Load(), f.code())
 	}

@@ -11,7 +11,7 @@ import (
 // headOf parses a request of a connection from peer under the given trust.
 func exchangeOf(t *testing.T, raw, peer string, trusted ...string) *exchange {
 	t.Helper()
-	set := newSettings(Config{TenantHeaders: TenantHeaders{ID: "X-Tenant-Id", Name: "X-Tenant-Name"}})
+	set := newSettings(Config{TenantHeaders: TenantHeaders{ID: "X-Tenant-Id", Name: "X-Tenant-Name"}}, nil)
 	for _, p := range trusted {
 		set.TrustedProxies = append(set.TrustedProxies, netip.MustParsePrefix(p))
 	}

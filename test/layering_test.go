@@ -23,19 +23,21 @@ const module = "jetway"
 // is not here yet must be added: that is where its place is decided.
 func layers() map[string][]string {
 	middle := []string{"balancer", "balancer/session", "tenant"}
+	logging := append(slices.Clone(middle), "journal")
 	return map[string][]string{
 		".":                {"cli"},
-		"cli":              {"cli/demo", "proxy", "discovery", "discovery/probe", "standby", "autoscale", "admin", "config", "balancer", "balancer/session", "tenant", "tenant/directory"},
+		"cli":              {"cli/demo", "proxy", "discovery", "discovery/probe", "standby", "autoscale", "admin", "config", "balancer", "balancer/session", "tenant", "tenant/directory", "journal"},
 		"cli/demo":         {},
-		"proxy":            middle,
+		"proxy":            logging,
 		"discovery":        middle,
 		"discovery/probe":  {"balancer"},
 		"standby":          {"balancer", "balancer/session", "tenant"},
 		"autoscale":        middle,
-		"admin":            middle,
-		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "balancer/session", "tenant", "tenant/directory"}, // for their Config types
+		"admin":            logging,
+		"config":           {"proxy", "discovery", "standby", "autoscale", "admin", "balancer", "balancer/session", "tenant", "tenant/directory", "journal"}, // for their Config types
 		"balancer":         {"balancer/session", "tenant"},
 		"balancer/session": {},
+		"journal":          {},
 		"tenant":           {},
 		"tenant/directory": {"tenant"},
 	}

@@ -1,0 +1,150 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"jetway/journal"
+	"jetway/tenant"
+)
+
+// LogFormat is how lines of the access log look.
+type LogFormat string
+
+const (
+	LogJSON LogFormat = "json" // one object a line; times in seconds
+	LogText LogFormat = "text" // like the Common Log Format, with more behind it; times in milliseconds
+)
+
+// AccessLogConfig says what is written about requests, and where.
+type AccessLogConfig struct {
+	Path   string // file or named pipe; journal.Stdout: standard output; empty: no log
+	Format LogFormat
+	// Sample writes one of so many requests; 0 and 1 are all.
+	Sample int
+	// MinStatus leaves out answers below it.
+	MinStatus int
+	// Slow requests, and those that Jetway or a member failed (from 500 on), are
+	// written whatever Sample and MinStatus say; 0: no request is slow.
+	Slow time.Duration
+	// HideQuery leaves out what stands behind the "?".
+	HideQuery bool
+}
+
+// accessLog is what settings point to while there is an access log.
+type accessLog struct {
+	AccessLogConfig
+	out  *journal.Writer
+	turn atomic.Uint32 // of the sample
+}
+
+func newAccessLog(cfg AccessLogConfig, out *journal.Writer) *accessLog {
+	if cfg.Path == "" {
+		return nil
+	}
+	return &accessLog{AccessLogConfig: cfg, out: out}
+}
+
+// wants reports whether a request is written.
+func (l *accessLog) wants(o *Outcome) bool {
+	if o.Status >= http.StatusInternalServerError || l.Slow > 0 && o.TotalTime >= l.Slow {
+		return true
+	}
+	if o.Status < l.MinStatus {
+		return false
+	}
+	return l.Sample <= 1 || l.turn.Add(1)%uint32(l.Sample) == 0
+}
+
+// write adds the line of an outcome. line is a buffer to build it in, which is
+// returned for the next one.
+func (l *accessLog) write(producer uint32, o *Outcome, line []byte) []byte {
+	if l.Format == LogText {
+		line = l.appendText(line[:0], o)
+	} else {
+		line = l.appendJSON(line[:0], o)
+	}
+	l.out.Append(producer, line) // the journal counts what it has no room for
+	return line
+}
+
+// logMax bounds what is written of a target: whoever sends longer ones shall
+// not fill the disk.
+const logMax = 4 << 10
+
+// target returns what is written of the request target.
+func (l *accessLog) target(o *Outcome) []byte {
+	t := o.Target
+	if l.HideQuery {
+		for i, c := range t {
+			if c == '?' {
+				t = t[:i+1]
+				break
+			}
+		}
+	}
+	return t[:min(len(t), logMax)]
+}
+
+// startLog runs the journal until stop, which waits for its end.
+func (s *Server) startLog() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() { s.recovered("access log", recover()) }()
+		if err := s.journal.Run(ctx, s.logTrouble); err != nil {
+			s.log.Error().Err(err).Msg("end of the access log is lost")
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+func (s *Server) logTrouble(err error) {
+	if err != nil {
+		s.log.Error().Err(err).Msg("access log cannot be written, lines are lost")
+		return
+	}
+	s.log.Info().Msg("access log is written again")
+}
+
+// ReopenLog opens the access log anew, after a rotation moved the file away.
+func (s *Server) ReopenLog() error { return s.journal.Reopen() }
+
+// tenantID returns the id where the directory has the tenant.
+func tenantID(f *tenant.Found) (tenant.ID, bool) {
+	if f == nil || f.Outcome != tenant.Known && f.Outcome != tenant.Inactive {
+		return 0, false
+	}
+	return f.ID, true
+}
+
+// appendMillis writes a duration in milliseconds with three decimals.
+func appendMillis(b []byte, d time.Duration) []byte { return appendFixed(b, d.Microseconds(), 1000, 3) }
+
+// appendSeconds writes a duration in seconds with six decimals.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	return appendFixed(b, d.Microseconds(), 1_000_000, 6)
+}
+
+// appendFixed writes n/unit with so many decimals.
+func appendFixed(b []byte, n, unit int64, decimals int) []byte {
+	n = max(n, 0)
+	b = strconv.AppendInt(b, n/unit, 10)
+	if n%unit == 0 {
+		return b
+	}
+	b = append(b, '.')
+	for rest, i := n%unit, 0; i < decimals; i++ {
+		unit /= 10
+		b = append(b, byte('0'+rest/unit))
+		rest %= unit
+	}
+	return b
+}
