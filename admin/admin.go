@@ -75,7 +75,10 @@ type Sources struct {
 	Standby    Standby
 	Explain    func(Question) (Explanation, error)
 	Known      func(io.Writer) error // all tenants that are known, as a tenants file; may be nil
-	Events     *Events               // never nil
+	Applying   Applying
+	Elastic    Elastic
+	Sessions   func() Sessions // may be nil
+	Events     *Events         // never nil
 	LogLevel   func() string
 	// SetLogLevel returns an error for a level that there is none.
 	SetLogLevel func(level string) error

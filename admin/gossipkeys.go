@@ -37,6 +37,15 @@ type GossipKey struct {
 	InUse       bool     `json:"in_use"` // this Jetway encrypts with it
 }
 
+// gossiping lists the endpoints about the gossip pool.
+func (s *Server) gossiping() []route {
+	path := "/api/v1/gossip/keys"
+	return []route{
+		{method: "GET", path: path, summary: "who in the gossip pool has which keys; none is told", handle: s.gossipKeys, answer: GossipKeys{}},
+		{method: "POST", path: path + "/{verb}", summary: "install a key in the pool, use it, or remove one", handle: s.gossipKeys, body: KeyOrder{}, answer: GossipKeys{}},
+	}
+}
+
 // keysWait bounds one order: it asks the whole pool up to seven times.
 const keysWait = 50 * time.Second
 

@@ -23,12 +23,16 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
-		if r.ContentLength > bodyMax {
+		most := int64(bodyMax)
+		if r.URL.Path == preparePath {
+			most = configMax
+		}
+		if r.ContentLength > most {
 			s.stats.refused.Add(1)
-			fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body over %d bytes", bodyMax))
+			fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body over %d bytes", most))
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, bodyMax)
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		if open(r) {
 			next.ServeHTTP(w, r)
 			return

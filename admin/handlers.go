@@ -35,7 +35,7 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.routes = slices.Concat(s.reading(metrics), s.changing(), s.standing())
+	s.routes = slices.Concat(s.reading(metrics), s.changing(), s.standing(), s.applying(), s.elastic(), s.gossiping())
 	mux := http.NewServeMux()
 	methods := map[string]map[string]http.HandlerFunc{}
 	for _, r := range s.routes {
@@ -158,7 +158,7 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 	conf := s.src.Config()
 	v := Overview{Schema: SchemaVersion, Name: s.src.Name, Build: s.src.Build, PID: os.Getpid(), Started: s.src.Started.UTC(),
 		State: state, Reason: reason, InFlight: s.src.InFlight(), Listeners: texts(s.src.Listeners()),
-		Config: conf.File, Warnings: list(conf.Warnings), LastReload: s.src.LastReload(),
+		Config: conf.File, Version: conf.Version, Warnings: list(conf.Warnings), LastReload: s.src.LastReload(),
 		Generation: t.Generation(), Clusters: []ClusterView{}, Gossip: s.gossip()}
 	for _, c := range t.Clusters() {
 		v.Clusters = append(v.Clusters, clusterView(c, now))

@@ -29,6 +29,7 @@ type Reload struct {
 type ConfigView struct {
 	Schema   int      `json:"schema_version"`
 	File     string   `json:"file"`
+	Version  string   `json:"version"` // what must be equal on all peers
 	Warnings []string `json:"warnings"`
 	YAML     string   `json:"yaml"` // defaults filled in, secrets masked
 }
@@ -65,6 +66,7 @@ type Overview struct {
 	InFlight   int64         `json:"in_flight"`
 	Listeners  []string      `json:"listeners"`
 	Config     string        `json:"config_file"`
+	Version    string        `json:"config_version"` // what must be equal on all peers
 	LastReload Reload        `json:"last_reload"`
 	Warnings   []string      `json:"warnings"`
 	Generation uint64        `json:"generation"` // rebuilds of the routing table

@@ -16,9 +16,10 @@ import (
 
 // tenantsCommand returns "tenants", which edits the embedded directory.
 func tenantsCommand() *cobra.Command {
-	c := group("tenants", "Edit the embedded tenant directory",
-		tenantsAdd(), tenantsSet(), tenantsRemove(), tenantsImport(), tenantsList())
-	c.Long = `Edits the tenant directory that Jetway keeps itself, tenants.directory.embedded
+	c := group("tenants", "Show tenants, and edit the embedded directory",
+		tenantsTop(), tenantsShow(), tenantsAdd(), tenantsSet(), tenantsRemove(), tenantsImport(), tenantsList())
+	c.Long = `"top" and "show" ask a running Jetway, whatever its directory. The others edit the
+tenant directory that Jetway keeps itself, tenants.directory.embedded
 of the configuration. It need not run; one that does takes changes within two
 seconds. Each load balancer has a directory of its own.
 

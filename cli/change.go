@@ -4,11 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
-
-	"jetway/admin"
 )
 
 // drainCommand returns "drain", or "undrain" which ends it.
@@ -22,28 +19,15 @@ Where two domains have a member of the same id, say DOMAIN/ID.`,
 		Example: `  jetway drain w1
   jetway drain as.shared.domain/w1`,
 	}
-	verb := "/drain"
+	verb := "drain"
 	if !drain {
-		verb = "/undrain"
+		verb = "undrain"
 		c.Use, c.Short = "undrain MEMBER...", "Give drained members requests again"
 		c.Long = `Ends what "drain" began. A member that announced itself as draining stays so.`
 		c.Example = "  jetway undrain w1"
 	}
 	c.Args = someMember
-	cl := clientFlags(c)
-	c.RunE = func(c *cobra.Command, ids []string) error {
-		for _, id := range ids {
-			var v admin.Change
-			if _, err := cl.ask(c.Context(), http.MethodPost, "/api/v1/members/"+url.PathEscape(id)+verb, &v); err != nil {
-				return err
-			}
-			for _, m := range v.Members {
-				fmt.Fprintf(c.OutOrStdout(), "%s is %s, %d requests in flight\n", printable(m.Domain+"/"+m.ID), m.State, m.InFlight)
-			}
-		}
-		return nil
-	}
-	return c
+	return actOn(c, verb, allOf, nil)
 }
 
 func someMember(_ *cobra.Command, args []string) error {

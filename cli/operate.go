@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"jetway/admin"
+	"jetway/balancer"
+	"jetway/balancer/session"
 	"jetway/config"
 	"jetway/tenant"
 )
@@ -53,4 +55,37 @@ func (r *reloader) check() error {
 		return fmt.Errorf("%s: %s cannot change while Jetway runs; restart it, or take the change back", next.File, strings.Join(keys, ", "))
 	}
 	return nil
+}
+
+// sessionView counts learned sessions.
+func (lb *loadBalancer) sessionView() admin.Sessions {
+	st := lb.sessions.store.Stats()
+	v := admin.Sessions{Sessions: st.Sessions, Max: st.Max, Tenants: st.Tenants, Learned: st.Learned, Expired: st.Expired,
+		Evicted: st.Evicted, Refused: st.Refused, Deleted: st.Deleted, FromPeers: st.Applied}
+	for _, u := range lb.router.Table().Upstreams() {
+		m := u.Member()
+		if n := lb.sessions.store.OfMember(session.MemberID(m.Domain, m.ID)); n > 0 {
+			v.Members = append(v.Members, admin.MemberSessions{Domain: m.Domain, Member: m.ID, Sessions: n})
+		}
+	}
+	return v
+}
+
+// elasticSource is what can be told and done about the size of domains.
+func (lb *loadBalancer) elasticSource() admin.Elastic {
+	key := func(domain, sub string) balancer.Key { return balancer.Key{Domain: domain, SubDomain: sub} }
+	return admin.Elastic{
+		Status:    func() []any { return anyOf(lb.scaler.Status()) },
+		Decisions: func() []any { return anyOf(lb.scaler.Decisions()) },
+		Scale:     func(domain, sub string, size int) error { return lb.scaler.Scale(key(domain, sub), size) },
+		Release:   func(domain, sub string) error { return lb.scaler.Release(key(domain, sub)) },
+	}
+}
+
+func anyOf[T any](all []T) []any {
+	out := make([]any, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out
 }

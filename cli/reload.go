@@ -46,7 +46,8 @@ type reloader struct {
 	current atomic.Pointer[config.Config]
 	result  atomic.Pointer[admin.Reload]
 
-	mu    sync.Mutex // one reload at a time; guards files
+	mu    sync.Mutex   // one reload at a time; guards all below
+	stage *configStage // nil: none
 	files *watcher
 }
 
@@ -89,6 +90,10 @@ func (r *reloader) changed() bool {
 func (r *reloader) reload(cause string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.reloadLocked(cause)
+}
+
+func (r *reloader) reloadLocked(cause string) error {
 	err := r.applyLocked()
 	result := &admin.Reload{Time: time.Now(), OK: err == nil}
 	if err != nil {

@@ -75,7 +75,8 @@ signal ended the process at once.`
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
 	root.AddCommand(
 		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(), signCommand(), gossipCommand(),
-		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), healthCommand(),
+		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), servicesCommand(), sessionsCommand(), weightCommand(), ejectCommand(), restoreCommand(),
+		scaleCommand(), eventsCommand(), applyCommand(), logLevelCommand(), healthCommand(),
 		peersCommand(), handoverCommand(), notifyCommand(), guardCommand(), keepalivedCommand(),
 		explainCommand(),
 		versionCommand())

@@ -29,6 +29,9 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		LogLevel:    lb.logging.Level,
 		SetLogLevel: func(level string) error { return lb.setLogLevel(level) },
 		CheckReload: lb.reloader.check,
+		Applying:    admin.Applying{Prepare: lb.reloader.prepareFile, Commit: lb.reloader.commitFile, Rollback: lb.reloader.rollbackFile},
+		Sessions:    lb.sessionView,
+		Elastic:     lb.elasticSource(),
 		Collectors:  []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newMemberMetrics(lb), newScalingMetrics(lb.scaler, lb.router), lb.panics},
 		Standby:     lb.standbySource(),
 		Explain:     lb.explain,
@@ -42,7 +45,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 
 func (lb *loadBalancer) configView() admin.ConfigView {
 	cfg := lb.reloader.current.Load()
-	v := admin.ConfigView{File: cfg.File, YAML: string(cfg.Print())}
+	v := admin.ConfigView{File: cfg.File, Version: configVersion(cfg), YAML: string(cfg.Print())}
 	for _, w := range cfg.Warnings {
 		v.Warnings = append(v.Warnings, w.String())
 	}

@@ -124,10 +124,10 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 	if err != nil && n == 0 && !x.reqBody.done {
 		return memberBroke, sent
 	}
+	x.outcome.Phase = PhaseWait
 	if readErr != nil && !timedOut(readErr) {
 		return x.memberFault(readErr), sent
 	}
-	x.outcome.Phase = PhaseWait
 	wrote := err == nil
 	if wrote && !x.whole {
 		x.proceed()

@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"jetway/admin"
+	"jetway/standby"
+)
+
+func applyCommand() *cobra.Command {
+	var dry bool
+	var others []string
+	c := &cobra.Command{
+		Use:   "apply",
+		Short: "Put a configuration in force on all load balancers, or on none",
+		Long: `Checks a configuration file on every load balancer of the installation, each with
+its own certificates, keys and environment, and puts it in force on all of them
+if all of them take it: it replaces the file with which each was started. If one
+refuses, nothing changes anywhere; if one fails later, the others go back.
+
+The others are found through the Jetway that --admin names, which knows its
+peers, or are named with --also. Where one cannot be reached nothing is changed.
+What differs between load balancers, such as loadbalancer.name, comes from their
+environment: name: ${JETWAY_NAME}.`,
+		Example: `  jetway apply -c new.conf --admin 127.0.0.1:9280
+  jetway apply -c new.conf --dry-run
+  jetway apply -c new.conf --admin https://lb1:9280 --also https://lb2:9280 --ca ops.pem --token-file ops.token`,
+		Args: noCommand,
+	}
+	cl := clientFlags(c)
+	c.Flags().BoolVar(&dry, "dry-run", false, "only check on all of them")
+	c.Flags().StringSliceVar(&others, "also", nil, "`addresses` of the admin APIs of the others, instead of asking for them")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		text, err := os.ReadFile(cl.file)
+		if err != nil {
+			return fmt.Errorf("cannot read configuration %q: %w", cl.file, err)
+		}
+		all, err := cl.installation(c.Context(), others)
+		if err != nil {
+			return err
+		}
+		a := applying{targets: all, text: string(text)}
+		err = a.run(c.Context(), dry)
+		t := newTable(c.OutOrStdout(), "LOAD BALANCER", "BEFORE", "VERSION", "RESULT")
+		for _, target := range a.targets {
+			t.row(target.client.base, target.Before, target.Version, target.result)
+		}
+		return errors.Join(t.flush(), err)
+	}
+	return c
+}
+
+// installation returns clients for all load balancers, the one asked first.
+func (cl *client) installation(ctx context.Context, others []string) ([]*applyTarget, error) {
+	if others == nil {
+		var list struct {
+			Peers []standby.PeerView `json:"peers"`
+		}
+		if _, err := cl.ask(ctx, http.MethodGet, "/api/v1/peers", &list); err != nil {
+			return nil, err
+		}
+		for _, p := range list.Peers {
+			if p.Admin == "" || !p.Connected {
+				return nil, fmt.Errorf("peer %q is not connected, so that its version cannot be changed with the others; wait for it, or name all that there are with --also", p.Name)
+			}
+			others = append(others, p.Admin)
+		}
+	}
+	all := []*applyTarget{{client: cl}}
+	for _, address := range others {
+		base, err := baseURL(address)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use admin address %q: %w", address, err)
+		}
+		if strings.HasPrefix(cl.base, "https://") && !strings.Contains(address, "://") {
+			base = strings.Replace(base, "http://", "https://", 1)
+		}
+		if slices.ContainsFunc(all, func(t *applyTarget) bool { return t.client.base == base }) {
+			continue
+		}
+		other := *cl
+		other.base = base
+		all = append(all, &applyTarget{client: &other})
+	}
+	return all, nil
+}
+
+// applyTarget is one load balancer that a file is put in force on.
+type applyTarget struct {
+	admin.Prepared
+	client *client
+	result string
+}
+
+// applying is one file on its way to all load balancers.
+type applying struct {
+	targets []*applyTarget
+	text    string
+}
+
+// run prepares on all, then commits on all; what is done is taken back where
+// one fails.
+func (a *applying) run(ctx context.Context, dry bool) error {
+	for _, t := range a.targets {
+		if err := t.order(ctx, "prepare", admin.ConfigFile{Text: a.text}); err != nil {
+			t.result = "refused"
+			a.takeBack(ctx, "not changed")
+			return fmt.Errorf("%s does not take it, nothing was changed:\n%w", t.client.base, err)
+		}
+		t.result = "checked"
+	}
+	if dry {
+		a.takeBack(ctx, "good, not changed")
+		return nil
+	}
+	for _, t := range a.targets {
+		if err := t.order(ctx, "commit", admin.ConfigOrder{ID: t.ID}); err != nil {
+			t.result = "failed"
+			return errors.Join(fmt.Errorf("%s failed, the others go back:\n%w", t.client.base, err), a.takeBack(ctx, "as before"))
+		}
+		if t.result = "applied"; !t.Changed {
+			t.result = "as it was"
+		}
+	}
+	return nil
+}
+
+// takeBack undoes what was committed and forgets what was prepared.
+func (a *applying) takeBack(ctx context.Context, said string) error {
+	var errs []error
+	for _, t := range a.targets {
+		if t.ID == "" {
+			if t.result == "" {
+				t.result = said
+			}
+			continue
+		}
+		var done admin.Done
+		err := t.post(ctx, "/api/v1/config/rollback", admin.ConfigOrder{ID: t.ID}, &done)
+		switch {
+		case err != nil:
+			t.result = "NOT taken back"
+			errs = append(errs, fmt.Errorf("%s has another version now:\n%w", t.client.base, err))
+		case t.result != "failed":
+			t.result = said
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// order sends one step and keeps the answer.
+func (t *applyTarget) order(ctx context.Context, step string, body any) error {
+	id := t.ID
+	err := t.post(ctx, "/api/v1/config/"+step, body, &t.Prepared)
+	if t.ID == "" {
+		t.ID = id
+	}
+	return err
+}
+
+func (t *applyTarget) post(ctx context.Context, path string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	answer, err := t.client.callWith(ctx, http.MethodPost, path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("cannot understand the answer of %s: %w", t.client.base, err)
+	}
+	return nil
+}
