@@ -42,6 +42,9 @@ install_tools() {
   for tool in keepalived:keepalived nft:nftables ip:iproute2; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
   done
+  PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || missing+=(iproute2)
+  PATH=$PATH:/usr/sbin:/sbin command -v nft >/dev/null || missing+=(nftables)
+  command -v promtool >/dev/null || missing+=(prometheus)
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
   [ -x /usr/share/tomcat10/bin/catalina.sh ] || missing+=(tomcat10)
   PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null || missing+=(mariadb-server)

@@ -1,0 +1,200 @@
+package operate
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"jetway/test/harness"
+)
+
+// within reports whether b is no worse than a, but for what a busy machine
+// makes of it.
+func within(a, b time.Duration) bool { return b <= 2*a+5*time.Millisecond }
+
+// TestAdminAbuse: whatever is done to the admin API by those who may not use
+// it, nothing changes, and clients do not notice.
+func TestAdminAbuse(t *testing.T) {
+	file := tokenFile(t, "ops 0123456789abcdef-ops\n")
+	s := start(t, fmt.Sprintf(", token_file: %q", file), "")
+	_, version := s.call(t, "GET", "/api/v1/members/w1", "", "Authorization", "Bearer 0123456789abcdef-ops")
+	span, rate := time.Second, 300.0
+	if harness.Long() {
+		span, rate = 10*time.Second, 1000
+	}
+	l := startLoad(s.port, 16, rate)
+	time.Sleep(span)
+	calm, n := l.p99()
+	t.Logf("calm: p99 %s of %d", calm, n)
+	measure := func(what string, abuse func(stop <-chan struct{})) {
+		stop := make(chan struct{})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			abuse(stop)
+		}()
+		time.Sleep(span)
+		close(stop)
+		<-done
+		p99, n := l.p99()
+		t.Logf("%s: p99 %s of %d", what, p99, n)
+		if harness.Long() && !within(calm, p99) {
+			t.Errorf("%s: p99 %s, without it %s", what, p99, calm)
+		}
+	}
+	drain := "http://" + s.Admin + "/api/v1/members/w1/drain"
+	post := func(body io.Reader, fields ...string) int {
+		req, err := http.NewRequest("POST", drain, body)
+		if err != nil {
+			return 0
+		}
+		for i := 0; i+1 < len(fields); i += 2 {
+			req.Header.Set(fields[i], fields[i+1])
+		}
+		resp, err := (&http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err != nil {
+			return 0 // turned away
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	var let atomic.Int64 // through
+	again := func(writers int, try func() int) func(<-chan struct{}) {
+		return func(stop <-chan struct{}) {
+			var wg sync.WaitGroup
+			for range writers {
+				wg.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(10 * time.Millisecond):
+						}
+						if status := try(); status == 200 {
+							let.Add(1)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}
+	}
+	measure("no token", again(4, func() int { return post(nil) }))
+	measure("wrong token", again(4, func() int { return post(nil, "Authorization", "Bearer wrong-wrong-wrong-wrong") }))
+	measure("cross-site", again(4, func() int {
+		return post(nil, "Origin", "http://evil.example", "Sec-Fetch-Site", "cross-site", "Authorization", "Bearer 0123456789abcdef-ops")
+	}))
+	writers := 200
+	if harness.Long() {
+		writers = 1000
+	}
+	measure(fmt.Sprintf("%d concurrent writers", writers), again(writers, func() int { return post(nil) }))
+	measure("slowloris", func(stop <-chan struct{}) {
+		for range 300 {
+			c, err := net.DialTimeout("tcp", s.Admin, time.Second)
+			if err != nil {
+				continue
+			}
+			defer c.Close()
+			io.WriteString(c, "POST /api/v1/members/w1/drain HTTP/1.1\r\nHost: 127.0.0.1\r\nX-")
+		}
+		<-stop
+	})
+	measure("a body of 1 GB", func(stop <-chan struct{}) {
+		piece := bytes.Repeat([]byte("x"), 64<<10)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c, err := net.DialTimeout("tcp", s.Admin, time.Second)
+			if err != nil {
+				continue
+			}
+			io.WriteString(c, "POST /api/v1/config/prepare HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1073741824\r\n\r\n")
+			c.SetDeadline(time.Now().Add(2 * time.Second))
+			for range 1 << 14 {
+				if _, err := c.Write(piece); err != nil {
+					break
+				}
+			}
+			c.Close()
+		}
+	})
+	l.stop(t)
+	if n := let.Load(); n > 0 {
+		t.Errorf("%d changes were let through", n)
+	}
+	eventually(t, "the operator is heard again", func() bool {
+		req, _ := http.NewRequest("GET", "http://"+s.Admin+"/api/v1/members/w1", nil)
+		req.Header.Set("Authorization", "Bearer 0123456789abcdef-ops")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode == 200 && strings.Contains(string(text), `"drained": false`)
+	})
+	if strings.Contains(version, `"drained": true`) {
+		t.Fatal("drained from the start")
+	}
+	if log := s.Log(); strings.Contains(log, "0123456789abcdef") || strings.Contains(log, `"message":"admin action"`) {
+		t.Errorf("the log holds a token, or a change that was let through")
+	}
+}
+
+// TestBlockedAccessLog: a reader of the access log that stopped costs lines,
+// and no request waits.
+func TestBlockedAccessLog(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "access.pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip(err)
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stopped atomic.Bool
+	go func() {
+		b := make([]byte, 64<<10)
+		for !stopped.Load() {
+			if _, err := reader.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	s := start(t, "", fmt.Sprintf("  access_log: {path: %q}", pipe))
+	span, rate := 2*time.Second, 1000.0
+	if harness.Long() {
+		span, rate = 15*time.Second, 4000
+	}
+	l := startLoad(s.port, 32, rate)
+	time.Sleep(span)
+	read, n := l.p99()
+	stopped.Store(true)
+	time.Sleep(span)
+	blocked, m := l.p99()
+	t.Logf("read: p99 %s of %d; blocked: p99 %s of %d", read, n, blocked, m)
+	if harness.Long() && !within(read, blocked) {
+		t.Errorf("p99 %s while the log is blocked, %s before", blocked, read)
+	}
+	if harness.Long() {
+		eventually(t, "lines are dropped and counted", func() bool {
+			return s.Metric("jetway_access_log_dropped_total") != "0"
+		})
+	}
+	l.stop(t)
+	reader.Close()
+}
