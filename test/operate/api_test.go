@@ -106,7 +106,7 @@ func TestEveryEndpoint(t *testing.T) {
 		f("POST", at+"/eject?for=1m", "", 200, `"state": "ejected"`)
 		f("POST", at+"/restore", "", 200, `"state": "up"`)
 	}
-	f("POST", "/api/v1/domains/shop/worker/scale?size=3", "", 409, "no domain scales")
+	f("POST", "/api/v1/domains/shop/worker/scale?size=3", "", 422, "")
 	f("POST", "/api/v1/standby/notify", `{"state":"MASTER"}`, 409, "no standby section")
 	f("POST", "/api/v1/standby/handover", "", 409, "no standby section")
 	f("GET", "/api/v1/gossip/keys", "", 409, "there is no gossip")
