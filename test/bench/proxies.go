@@ -45,13 +45,14 @@ type setup struct {
 	Half, AboveHalf   int // of the tenants, for ranges
 	Clusters          []string
 	Sticky, Learned   bool
-	TLS, Socket, Bulk bool // what the scenario needs
-	Master            bool // reloads are to come
-	Connections       int  // of clients
-	Files             int  // descriptors
-	Pool              int  // kept connections to members
-	HashSize          int  // of tables of names
-	Weight            int  // of the first member: what a reload changes
+	TLS, Socket, Bulk bool   // what the scenario needs
+	Master            bool   // reloads are to come
+	Log               string // format of the access log; empty: none
+	Connections       int    // of clients
+	Files             int    // descriptors
+	Pool              int    // kept connections to members
+	HashSize          int    // of tables of names
+	Weight            int    // of the first member: what a reload changes
 }
 
 // proxy is one of them running.

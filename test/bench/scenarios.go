@@ -20,6 +20,7 @@ type point struct {
 	Sticky   bool // a cookie binds each client to a member
 	Latency  bool // measure it at a fixed rate as well
 	Reload   time.Duration
+	Log      string // format of the access log; empty: none
 	Load     load
 }
 
@@ -40,7 +41,6 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	const later = "not built yet"
 	return []scenario{
 		{"a", "plain: one host, one cluster of 3 members, answers of 100 B, 64 connections", plain(), ""},
 		{"b", "the real job: 20 hosts, 1,000 tenants in the path, 3 domains, sticky cookie", realJob(),
@@ -52,7 +52,7 @@ func scenarios() []scenario {
 		{"g", "memory of connections", nil, ""},
 		{"h", "members, tenants and learned sessions", slices.Concat(memberCounts(1, 10, 1000), tenantCounts(10, 10_000, 1_000_000),
 			sessionCounts(10, 100_000)), "HAProxy keeps sessions in a stick-table; nginx cannot learn them and hashes the cookie."},
-		{"i", "access log on", nil, later},
+		{"i", "access log to a file, beside none (HAProxy, which wants a server for it, has none in either)", logs(), ""},
 		{"j", "WebSocket: 2,000 connections, messages of 100 B", sockets(), ""},
 		{"k", "reload 10 times a second under load", reloads(), ""},
 		{"l", "cost as work grows", slices.Concat(memberCounts(1, 10, 1000), hostCounts(1, 100, 10_000),
@@ -98,6 +98,16 @@ func sizes() []point {
 	upload.Load.Path, upload.Load.Upload = "/up", 100<<10
 	upload.Unit, upload.Units = "MB", 100.0/1024
 	return []point{small, medium, large, upload}
+}
+
+// logs are the plain scenario without an access log and with one.
+func logs() []point {
+	off := newPoint("i", "no access log")
+	json := newPoint("i", "access log in JSON")
+	json.Log = "json"
+	text := newPoint("i", "access log as text")
+	text.Log = "text"
+	return []point{off, json, text}
 }
 
 func noKeepAlive() []point {
