@@ -40,6 +40,7 @@ func (n *network) transport(name string) memberlist.Transport {
 func (n *network) inMemory(p *pool) string {
 	t := n.transport(p.name)
 	p.settings.transport = t
+	p.settings.loopback = false // the pace of a network, not that of a demonstration
 	ip, port, _ := t.FinalAdvertiseAddr("", 0)
 	return net.JoinHostPort(ip.String(), fmt.Sprint(port))
 }
