@@ -44,6 +44,12 @@ type Gossip struct {
 	Nodes     map[string]int `json:"nodes"`        // by state, this one included
 	Restarts  int            `json:"restarts"`
 	LastError string         `json:"last_error,omitempty"`
+	Stalls    uint64         `json:"stalls"`            // times this process stood still
+	Overloads uint64         `json:"overloads"`         // times messages came faster than they were taken
+	Conflicts uint64         `json:"name_conflicts"`    // times two nodes of one name were met
+	Forged    uint64         `json:"forged"`            // messages dropped that no honest node sends
+	Trouble   string         `json:"trouble,omitempty"` // the last of all these
+	TroubleAt *time.Time     `json:"trouble_at,omitempty"`
 }
 
 // Rejected is somebody who claims to be a member and is left out, and why.

@@ -57,8 +57,13 @@ func (lb *loadBalancer) gossipView() *admin.Gossip {
 		return nil
 	}
 	s := lb.gossip.Status()
-	return &admin.Gossip{Node: lb.node, Address: s.Address, Joined: s.Joined, Encrypted: s.Encrypted, Health: s.HealthScore,
-		Nodes: map[string]int{"alive": s.Alive, "failed": s.Failed, "left": s.Left}, Restarts: s.Restarts, LastError: s.LastError}
+	v := &admin.Gossip{Node: lb.node, Address: s.Address, Joined: s.Joined, Encrypted: s.Encrypted, Health: s.HealthScore,
+		Nodes: map[string]int{"alive": s.Alive, "failed": s.Failed, "left": s.Left}, Restarts: s.Restarts, LastError: s.LastError,
+		Stalls: s.Stalls, Overloads: s.Overloads, Conflicts: s.Conflicts, Forged: s.Forged, Trouble: s.Trouble}
+	if !s.TroubleAt.IsZero() {
+		v.TroubleAt = &s.TroubleAt
+	}
+	return v
 }
 
 // rejected lists who is left out, by gossip and by the merge of all sources.

@@ -101,7 +101,7 @@ func TestShippedFile(t *testing.T) {
 	conf := read("loadbalancer.conf") // its ports may be in use here
 	conf = replace(t, conf, `":8280"`, fmt.Sprintf("127.0.0.1:%d", s.http))
 	conf = replace(t, conf, "bind: 127.0.0.1:7946", fmt.Sprintf("bind: 127.0.0.1:%d", s.gossip))
-	conf = replace(t, conf, `#admin: {address: "127.0.0.1:9280"}`, fmt.Sprintf(`admin: {address: "127.0.0.1:%d"}`, s.admin))
+	conf = replace(t, conf, "#admin:\n    #address: \"127.0.0.1:9280\"", fmt.Sprintf("admin:\n    address: 127.0.0.1:%d", s.admin))
 	j := harness.Start(t, conf, harness.WithFile("tenants.csv", read("tenants.csv")))
 	a := web(s.http, "as.example.com", "/")
 	a.accept = "application/json"
