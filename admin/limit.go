@@ -40,14 +40,6 @@ func (r *rate) take(now time.Time) bool {
 	return true
 }
 
-// spent reports whether none is left at now, and takes none.
-func (r *rate) spent(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.refillLocked(now)
-	return r.left < 1
-}
-
 func (r *rate) refillLocked(now time.Time) {
 	if !r.at.IsZero() {
 		r.left = min(r.left+now.Sub(r.at).Seconds()*r.perSecond, r.perSecond*burstSeconds)

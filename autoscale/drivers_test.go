@@ -159,7 +159,7 @@ func TestWebhookDriver(t *testing.T) {
 	if _, err := d.Start(ctx, startOrder(2, 1)); err != nil || calls.Load() != 3 {
 		t.Errorf("%v after %d calls", err, calls.Load())
 	}
-	answer = func(w http.ResponseWriter, r *http.Request, o Order) { http.Error(w, "no quota", 403) }
+	answer = func(w http.ResponseWriter, r *http.Request, o Order) { http.Error(w, "no quota", http.StatusForbidden) }
 	calls.Store(0)
 	if _, err := d.Start(ctx, startOrder(3, 1)); err == nil || errors.Is(err, ErrUnsure) || calls.Load() != 1 || !strings.Contains(err.Error(), "no quota") {
 		t.Errorf("%v after %d calls", err, calls.Load())
@@ -174,7 +174,9 @@ func TestWebhookDriver(t *testing.T) {
 	if l, err := d.List(ctx, testKey()); err != nil || l.Complete || len(l.Instances) != 1 || l.Instances[0].Sequence != 12 {
 		t.Errorf("%+v, %v", l, err)
 	}
-	answer = func(w http.ResponseWriter, r *http.Request, o Order) { http.Redirect(w, r, "/elsewhere", 307) }
+	answer = func(w http.ResponseWriter, r *http.Request, o Order) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}
 	if _, err := d.Start(ctx, startOrder(5, 1)); err == nil {
 		t.Error("a redirect is followed")
 	}

@@ -89,8 +89,10 @@ func TestKeyringIsKept(t *testing.T) {
 	if err := errors.Join(k.ring.AddKey(raw), k.ring.UseKey(raw), k.keep()); err != nil {
 		t.Fatal(err)
 	}
-	if first() != two || first() != two {
-		t.Fatal("the rotated key is lost")
+	for range 2 { // the first look writes, the second must find that
+		if first() != two {
+			t.Fatal("the rotated key is lost")
+		}
 	}
 	if info, _ := os.Stat(filepath.Join(dir, ringFile)); info.Mode().Perm() != 0o600 {
 		t.Fatalf("keys are kept with mode %v", info.Mode())

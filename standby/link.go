@@ -29,8 +29,10 @@ type link struct {
 	clock  *Clock
 	rate   int64 // bytes of walks per second
 
-	mu  sync.Mutex // guards all below, and the fields of kinds that say so
-	out []byte     // the frame that next returned
+	// mu guards all below, and the fields of kinds that say so. It is that of
+	// the memory: for a moment two links of one peer may share what was learned.
+	mu  *sync.Mutex
+	out []byte // the frame that next returned
 
 	statusAt, pingAt, digestAt, passAt time.Time // when they are due
 	pong                               uint64    // to be answered, 0: none
@@ -118,13 +120,15 @@ type inShard struct {
 // newLink returns the link for what two peers have in common. memory is what
 // we have learned from that process of the peer.
 func newLink(kinds []Kind, peer *hello, own uint64, m *memory, status func() Status, clock *Clock, rate int64, now time.Time) *link {
-	l := &link{status: status, clock: clock, rate: rate, window: 1, chunk: batchBytes, heard: now, filled: now, tokens: burstMax}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := &link{mu: &m.mu, status: status, clock: clock, rate: rate, window: 1, chunk: batchBytes, heard: now, filled: now, tokens: burstMax}
 	for i := range kinds {
 		k := &kinds[i]
 		if peer.shardsOf(k.ID) != k.Shards() {
 			continue // unknown there, or cut otherwise by another version
 		}
-		l.kinds = append(l.kinds, &kindLink{Kind: k, taught: make([]outShard, k.Shards()), learned: m.shards(k), haveDue: true,
+		l.kinds = append(l.kinds, &kindLink{Kind: k, taught: make([]outShard, k.Shards()), learned: m.shardsLocked(k), haveDue: true,
 			genesis: peer.generation, own: own})
 	}
 	l.pass, l.sum = len(l.kinds), len(l.kinds)
@@ -204,14 +208,16 @@ func (l *link) view(now time.Time) linkView {
 // memory is what was learned from one process of a peer; it survives its links.
 type memory struct {
 	generation uint64
-	kinds      map[KindID][]inShard
+
+	mu    sync.Mutex // guards kinds, and the links that use them
+	kinds map[KindID][]inShard
 }
 
 func newMemory(generation uint64) *memory {
 	return &memory{generation: generation, kinds: map[KindID][]inShard{}}
 }
 
-func (m *memory) shards(k *Kind) []inShard {
+func (m *memory) shardsLocked(k *Kind) []inShard {
 	s := m.kinds[k.ID]
 	if s == nil {
 		s = make([]inShard, k.Shards())

@@ -237,7 +237,7 @@ func testCrash(t *testing.T, w *world) {
 		time.Sleep(300 * time.Millisecond)
 		at := time.Now()
 		w.in("sw", "ip", "link", "set", "p-"+active.ns, "down")
-		active.keepalived.kill()
+		active.killKeepalived()
 		active.guard.kill()
 		time.Sleep(1500 * time.Millisecond)
 		outages = append(outages, p.outage(at))

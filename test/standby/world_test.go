@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -270,6 +271,27 @@ func (h *host) startKeepalived() {
 	}
 	h.keepalived = h.run(harness.RequireTool(h.w.t, "keepalived"), "--vrrp", "-n", "-l", "-D", "-f", file,
 		"-p", filepath.Join(dir, "ka.pid"), "-r", filepath.Join(dir, "vrrp.pid"))
+}
+
+// killKeepalived ends keepalived as the loss of its machine does. Its child
+// need not be in its process group, and a pid file that is left lets the next
+// one believe that somebody else runs.
+func (h *host) killKeepalived() {
+	h.w.t.Helper()
+	file := filepath.Join(filepath.Dir(h.conf), "vrrp.pid")
+	b, _ := os.ReadFile(file)
+	child, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	h.keepalived.kill()
+	if err == nil && child > 0 {
+		syscall.Kill(child, syscall.SIGKILL)
+		eventually(h.w.t, "keepalived's child is gone", 5*time.Second, func() error {
+			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", child)); err == nil && strings.HasPrefix(string(name), "keepalived") {
+				return fmt.Errorf("%d is there", child)
+			}
+			return nil
+		})
+	}
+	os.Remove(file)
 }
 
 // command runs jetway on the host.
