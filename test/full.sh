@@ -42,6 +42,7 @@ step "members killed, stopped, cut off, flapping for 60 s" env JETWAY_REQUIRE_AL
 step "balancing simulated at full size" env JETWAY_LONG=1 go test -count=1 -timeout 30m -v -run Simulation ./balancer
 step "standby: 20 crashes, host deaths and hand-overs each; 1,000 seeds; bad links; a million sessions copied" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
   go test -count=1 -timeout 60m -v ./standby ./test/standby
+step "admin abuse, a blocked log, 100,000 tenants" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 go test -count=1 -timeout 30m -v ./test/operate
 step "membership: noise for a minute, gossip blocked, signatures that run out" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
   go test -count=1 -timeout 30m -v ./test/membership
 step "membership: 500 memberlists, 2,000 members" env JETWAY_LONG=1 go test -count=1 -timeout 30m -v -run TestMany ./discovery

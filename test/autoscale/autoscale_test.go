@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"jetway/test/harness"
 )
 
 // processDriver is the driver's part of the configuration.
@@ -25,6 +27,7 @@ func (s *site) processDriver(boot string) string {
 // TestProcess: load grows fivefold and members come; it ends, and they drain
 // and go. No request fails, and no session breaks before the drain is over.
 func TestProcess(t *testing.T) {
+	harness.Thorough(t)
 	s := newSite(t)
 	s.affinity, s.driver = "cookie", s.processDriver("200ms")
 	defer s.endProcesses()

@@ -15,7 +15,7 @@ func TestAnswerAsWatchBegins(t *testing.T) {
 	s, _, _ := edge(t, func(c *harness.MemberConn, r *harness.Request) {
 		time.Sleep(98*time.Millisecond + time.Duration(r.Conn%40)*100*time.Microsecond)
 		harness.Echo(c, r)
-	}, func(s *site) { s.timeouts = "response_header: 3s, drain: 1s" })
+	}, func(s *site) { s.timeouts = "connect: 10s, response_header: 10s, drain: 1s" })
 	length := 3 * time.Second
 	if long() {
 		length = 20 * time.Second

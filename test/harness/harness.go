@@ -109,6 +109,15 @@ func reserve(port int) bool {
 // Loopback returns 127.0.0.1:port.
 func Loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
+// Thorough skips a test that takes half a minute where only a quick look is
+// wanted: "go test ./..." shall stay below five minutes.
+func Thorough(t testing.TB) {
+	t.Helper()
+	if !Long() && os.Getenv("JETWAY_REQUIRE_ALL") != "1" {
+		t.Skip("takes half a minute: JETWAY_REQUIRE_ALL=1 or JETWAY_LONG=1 runs it")
+	}
+}
+
 // Long reports whether tests run in their long form: JETWAY_LONG=1.
 func Long() bool { return os.Getenv("JETWAY_LONG") == "1" }
 

@@ -8,6 +8,7 @@ package membership
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,16 @@ import (
 
 	"jetway/test/harness"
 )
+
+// TestMain lets many tests wait at the same time: nearly all of their time is
+// that of gossip, which needs seconds to declare somebody dead.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	harness.Main(m)
+}
 
 // patience is how long a test waits for what takes a moment, also on a machine
 // that does other things.

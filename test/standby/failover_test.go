@@ -190,6 +190,7 @@ func judge(t *testing.T, what string, all []time.Duration, median, most time.Dur
 
 // TestFailover: real keepalived moves the address between two hosts.
 func TestFailover(t *testing.T) {
+	harness.Thorough(t)
 	w := newWorld(t, "        affinity: {mode: learn, timeout: 30m}\n")
 	t.Run("sessions", func(t *testing.T) { testSessions(t, w, sessionsMost()) })
 	t.Run("handover", func(t *testing.T) { testHandover(t, w) })
