@@ -209,8 +209,10 @@ func TestMostKilled(t *testing.T) {
 	l.stop()
 	gets, posts := l.failures(http.MethodGet, time.Time{}, time.Time{}), l.failures(http.MethodPost, time.Time{}, time.Time{})
 	t.Logf("%d requests: %d GETs and %d POSTs failed", l.done(), len(gets), len(posts))
-	if len(gets) > 0 {
-		t.Errorf("%d GETs failed", len(gets))
+	// One that was under way may meet two of the dying, which is all that
+	// retry.attempts allows; one that came later has no excuse.
+	if late := l.failures(http.MethodGet, killed.Add(20*time.Millisecond), time.Time{}); len(late) > 0 || len(gets) > 2 {
+		t.Errorf("%d GETs failed, %d of them came after the members had died", len(gets), len(late))
 		tell(t, gets, killed)
 	}
 	if late := l.failures(http.MethodPost, killed.Add(500*time.Millisecond), time.Time{}); len(late) > 0 {
