@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -118,24 +116,7 @@ func (x *exchange) turnAway(f fault) (keep bool) {
 // watchHeld looks out for the client's end while its request waits, as watch
 // does while a member takes long.
 func (x *exchange) watchHeld(w *waiter) {
-	x.watched = make(chan struct{})
-	x.conn.readUntil(time.Time{})
-	go func() {
-		defer close(x.watched)
-		defer func() { x.server.recovered("client watch", recover()) }()
-		in := &x.conn.in
-		for !x.stopping.Load() && in.unread() < headBuffer {
-			err := in.fill(len(in.buf) + headBuffer)
-			if err == nil {
-				continue
-			}
-			if !x.stopping.Load() && !errors.Is(err, os.ErrDeadlineExceeded) {
-				x.gone.Store(true)
-				x.server.room.leave(w, clientGone)
-			}
-			return
-		}
-	}()
+	x.lookOut(func() { x.server.room.leave(w, clientGone) })
 }
 
 func (x *exchange) unwatchHeld() {

@@ -6,9 +6,15 @@ import (
 	"time"
 )
 
-// watch looks out for the client's end while a member takes long. What the
-// client sends meanwhile is its next request and stays in the input.
+// watch looks out for the client's end while a member takes long.
 func (x *exchange) watch() {
+	mc := x.mc
+	x.lookOut(func() { mc.Conn.Close() }) // wakes the reader
+}
+
+// lookOut calls gone once the client has ended, until stopHelpers ends it. What
+// the client sends meanwhile is its next request and stays in the input.
+func (x *exchange) lookOut(gone func()) {
 	x.watched = make(chan struct{})
 	x.conn.readUntil(time.Time{}) // not in the goroutine: it would overwrite the deadline by which stopHelpers ends it
 	go func() {
@@ -22,7 +28,7 @@ func (x *exchange) watch() {
 			}
 			if !x.stopping.Load() && !errors.Is(err, os.ErrDeadlineExceeded) {
 				x.gone.Store(true)
-				x.mc.Conn.Close() // wakes the reader
+				gone()
 			}
 			return
 		}
