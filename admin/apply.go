@@ -13,7 +13,7 @@ type Applying struct {
 	Prepare func(text string) (Prepared, error)
 	// Commit writes the prepared file in place of the configuration and loads
 	// it. On an error everything is as before.
-	Commit func(id string) (Prepared, error)
+	Commit func(ConfigOrder) (Prepared, error)
 	// Rollback undoes a Commit, or forgets what was prepared.
 	Rollback func(id string) error
 }
@@ -38,12 +38,16 @@ type Prepared struct {
 	Before   string   `json:"before"`  // version in force, as peers compare it
 	Version  string   `json:"version"` // version of the file
 	Changed  bool     `json:"changed"` // the file is not the one that is there
+	Epoch    uint64   `json:"epoch"`   // of the version in force: greater is newer
 	Warnings []string `json:"warnings"`
 }
 
 // ConfigOrder names what was prepared.
 type ConfigOrder struct {
 	ID string `json:"id"`
+	// Epoch is that of the version once it is in force, the same on all load
+	// balancers, in milliseconds since 1970; 0: the time of the commit.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // Done is the answer to what has nothing else to say.
@@ -74,7 +78,7 @@ func (s *Server) commitConfig(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &order) {
 		return
 	}
-	s.tellPrepared(w)(s.src.Applying.Commit(order.ID))
+	s.tellPrepared(w)(s.src.Applying.Commit(order))
 }
 
 func (s *Server) rollbackConfig(w http.ResponseWriter, r *http.Request) {

@@ -32,7 +32,8 @@ type Health struct {
 	Told       bool     `json:"told"`    // keepalived said whether it does
 	Acting     bool     `json:"acting"`  // does what must happen once per installation
 	Handing    bool     `json:"handing_over"`
-	Peers      int      `json:"peers"` // connected
+	Behind     string   `json:"config_behind,omitempty"` // who has a newer configuration
+	Peers      int      `json:"peers"`                   // connected
 	Lag        float64  `json:"lag_seconds"`
 	Divergence int      `json:"divergent_shards"`
 	InFlight   int64    `json:"in_flight"`

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -123,8 +124,12 @@ func (a *applying) run(ctx context.Context, dry bool) error {
 		a.takeBack(ctx, "good, not changed")
 		return nil
 	}
+	epoch := uint64(max(0, time.Now().UnixMilli()))
+	for _, t := range a.targets { // newer than all, whatever the clocks say
+		epoch = max(epoch, t.Epoch+1)
+	}
 	for _, t := range a.targets {
-		if err := t.order(ctx, "commit", admin.ConfigOrder{ID: t.ID}); err != nil {
+		if err := t.order(ctx, "commit", admin.ConfigOrder{ID: t.ID, Epoch: epoch}); err != nil {
 			t.result = "failed"
 			return errors.Join(fmt.Errorf("%s failed, the others go back:\n%w", t.client.base, err), a.takeBack(ctx, "as before"))
 		}

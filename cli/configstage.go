@@ -23,7 +23,8 @@ const stageKept = time.Minute
 type configStage struct {
 	id        string
 	text      []byte
-	before    []byte // of the file, once committed
+	before    []byte    // of the file, once committed
+	changed   time.Time // when that was written
 	committed bool
 	until     time.Time
 }
@@ -33,6 +34,31 @@ type configStage struct {
 func configVersion(c *config.Config) string {
 	sum := sha256.Sum256(c.Shared())
 	return fmt.Sprintf("%x", sum[:8])
+}
+
+// configEpoch orders configurations: of two that differ the one with the
+// greater epoch is newer. It is when the file was written, in milliseconds
+// since 1970, so that it survives a restart; "jetway apply" sets it alike on all
+// load balancers and above what any of them had.
+func configEpoch(c *config.Config) uint64 {
+	if c.Changed.IsZero() {
+		return 0
+	}
+	return uint64(max(0, c.Changed.UnixMilli()))
+}
+
+// epochAhead is how far an ordered epoch may be ahead of our clock.
+const epochAhead = 24 * time.Hour
+
+// epochTime returns when a file of an epoch was written.
+func epochTime(epoch uint64) (time.Time, error) {
+	switch most := uint64(time.Now().Add(epochAhead).UnixMilli()); {
+	case epoch == 0:
+		return time.Now(), nil
+	case epoch > most:
+		return time.Time{}, fmt.Errorf("cannot set epoch %d: it is more than %v ahead of the clock here; is the clock of some load balancer wrong?", epoch, epochAhead)
+	}
+	return time.UnixMilli(int64(epoch)), nil
 }
 
 // prepareFile checks text as if it stood in the configuration file.
@@ -52,7 +78,8 @@ func (r *reloader) prepareFile(text string) (admin.Prepared, error) {
 		return admin.Prepared{}, fmt.Errorf("cannot read configuration %q: %w", old.File, err)
 	}
 	r.stage = &configStage{id: rand.Text(), text: []byte(text), until: time.Now().Add(stageKept)}
-	p := admin.Prepared{ID: r.stage.id, Before: configVersion(old), Version: configVersion(next), Changed: !bytes.Equal(there, []byte(text))}
+	p := admin.Prepared{ID: r.stage.id, Before: configVersion(old), Version: configVersion(next), Changed: !bytes.Equal(there, []byte(text)),
+		Epoch: configEpoch(old)}
 	for _, w := range next.Warnings {
 		p.Warnings = append(p.Warnings, w.String())
 	}
@@ -88,29 +115,35 @@ func (r *reloader) stagedLocked(id string) (*configStage, error) {
 
 // commitFile writes what was prepared in place of the configuration and loads
 // it. On an error the file is as it was.
-func (r *reloader) commitFile(id string) (admin.Prepared, error) {
+func (r *reloader) commitFile(o admin.ConfigOrder) (admin.Prepared, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st, err := r.stagedLocked(id)
+	st, err := r.stagedLocked(o.ID)
 	if err != nil {
 		return admin.Prepared{}, err
 	}
 	old := r.current.Load()
-	p := admin.Prepared{ID: id, Before: configVersion(old), Version: configVersion(old)}
+	p := admin.Prepared{ID: o.ID, Before: configVersion(old), Version: configVersion(old), Epoch: configEpoch(old)}
 	if st.committed {
 		return p, nil // done already
+	}
+	at, err := epochTime(o.Epoch)
+	if err != nil {
+		return p, err
 	}
 	if st.before, err = os.ReadFile(old.File); err != nil {
 		return p, fmt.Errorf("cannot read configuration %q: %w", old.File, err)
 	}
-	if err := replaceFile(old.File, st.text); err != nil {
+	st.changed = old.Changed
+	if err := replaceFile(old.File, st.text, at); err != nil {
 		return p, err
 	}
 	if err := r.reloadLocked("apply"); err != nil {
-		return p, errors.Join(err, replaceFile(old.File, st.before))
+		return p, errors.Join(err, replaceFile(old.File, st.before, st.changed))
 	}
 	st.committed, st.until = true, time.Now().Add(stageKept)
 	p.Changed, p.Version = !bytes.Equal(st.before, st.text), configVersion(r.current.Load())
+	p.Epoch = configEpoch(r.current.Load())
 	return p, nil
 }
 
@@ -126,15 +159,16 @@ func (r *reloader) rollbackFile(id string) error {
 	if !st.committed {
 		return nil
 	}
-	if err := replaceFile(r.current.Load().File, st.before); err != nil {
+	if err := replaceFile(r.current.Load().File, st.before, st.changed); err != nil {
 		return err
 	}
 	return r.reloadLocked("apply taken back")
 }
 
 // replaceFile replaces a file as a whole, so that nobody reads half of it; it
-// keeps its mode. A symbolic link stays one.
-func replaceFile(path string, text []byte) error {
+// keeps its mode. A symbolic link stays one. changed is when it counts as
+// written.
+func replaceFile(path string, text []byte, changed time.Time) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
@@ -147,7 +181,7 @@ func replaceFile(path string, text []byte) error {
 		return fmt.Errorf("cannot write %q: %w", path, err)
 	}
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close(), os.Chtimes(f.Name(), time.Time{}, changed)); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

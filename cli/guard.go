@@ -35,7 +35,8 @@ asks whether Jetway may hold the public address, as "jetway health" does, and
 writes the answer into the file that keepalived tracks (standby.track_file): 0
 fit, 1 not. It writes 1 at once when Jetway ends, after two answers that are
 missing or bad, and from the start until three were good. Beside it, in
-TRACK_FILE.cold, stands by how much the priority is lower while Jetway is cold.
+TRACK_FILE.cold, stands by how much the priority is lower while Jetway is cold or
+a peer has a newer configuration.
 
 Signals are passed on. It ends when Jetway does, with the same exit code; the
 service manager starts it again. Run it where you would run "jetway run".`,
@@ -169,7 +170,7 @@ func (g *guard) look(ctx context.Context) {
 		g.good = 0
 	}
 	if err == nil {
-		g.writeCold(h.Warm)
+		g.writeCold(h.Warm, h.Behind != "")
 	}
 	reason := ""
 	if err != nil {
@@ -199,12 +200,17 @@ func (g *guard) write(fit bool) {
 	g.fit, g.known = fit, true
 }
 
-// writeCold keeps the second file, which lowers the priority of a cold Jetway.
-func (g *guard) writeCold(warm bool) {
-	text := "0\n"
+// writeCold keeps the second file, which lowers the priority of a cold Jetway,
+// and of one whose configuration is older than a peer's.
+func (g *guard) writeCold(warm, behind bool) {
+	loss := 0
 	if !warm {
-		text = fmt.Sprintf("%d\n", coldLoss)
+		loss += coldLoss
 	}
+	if behind {
+		loss += behindLoss
+	}
+	text := fmt.Sprintf("%d\n", loss)
 	if text == g.cold {
 		return
 	}

@@ -269,7 +269,9 @@ func (lb *loadBalancer) health() admin.Health {
 	h.Standby, h.Active, h.Told = true, p.active.Load() == activeYes, p.active.Load() != activeUnknown
 	h.Warm, h.Cold = p.mesh.Warm()
 	h.Acting, h.Handing = p.mesh.Acting(), p.handing.Load()
-	for _, v := range p.mesh.Peers() {
+	all := p.mesh.Peers()
+	h.Behind = behind(all)
+	for _, v := range all {
 		if v.Connected {
 			h.Peers++
 			h.Lag = max(h.Lag, v.LagFrom)

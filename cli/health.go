@@ -76,6 +76,9 @@ func describeHealth(h *admin.Health) string {
 	} else {
 		text += ", cold: " + h.Cold
 	}
+	if h.Behind != "" {
+		text += ", " + printable(h.Behind)
+	}
 	if h.Told && h.Active {
 		text += ", active"
 	} else if h.Told {
@@ -111,7 +114,8 @@ func peersCommand() *cobra.Command {
 		Use:   "peers",
 		Short: "Show the other load balancers of the installation",
 		Long: `Shows the other load balancers of the installation: who is connected, warm,
-active and acting, whether its configuration is the same, how late it learns
+active and acting, whether its configuration is the same, newer or older (by
+when the file was written, or "jetway apply" put it in force), how late it learns
 from this one (LAG) and this one from it, and how much of what both know
 differs (DIVERGENT, in shards).`,
 		Example: "  jetway peers",
@@ -135,11 +139,7 @@ differs (DIVERGENT, in shards).`,
 		t := newTable(c.OutOrStdout(), "NAME", "NODE", "ADDRESS", "CONNECTED", "ROLE", "WARM", "CONFIG", "LAG", "LAG FROM", "DIVERGENT")
 		for i := range v.Peers {
 			p := &v.Peers[i]
-			config := "same"
-			if !p.SameConfig {
-				config = "other"
-			}
-			t.row(printable(p.Name), printable(p.Node), printable(p.Address), p.Connected, peerRole(p), p.Warm, config,
+			t.row(printable(p.Name), printable(p.Node), printable(p.Address), p.Connected, peerRole(p), p.Warm, printable(p.ConfigState),
 				seconds(p.Lag), seconds(p.LagFrom), p.Divergence)
 		}
 		return t.flush()

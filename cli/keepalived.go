@@ -143,7 +143,8 @@ track_file jetway {
     init_file 1
 }
 
-# By how much a cold Jetway is less wanted; it can still take over.
+# By how much a cold Jetway, or one with an older configuration, is less
+# wanted; it can still take over.
 track_file jetway_cold {
     file "{{.Cold}}"
     weight -1

@@ -11,9 +11,9 @@ type peerMetrics struct {
 	p    *peers
 	mesh *standby.Mesh
 
-	warm, acting, up, active, lag, lagFrom, missing, walking, divergent *prometheus.Desc
-	records, bytes, changed, walks, repairs, gaps, behind               *prometheus.Desc
-	refused, ahead, inFlight                                            *prometheus.Desc
+	warm, acting, up, active, config, behindConfig, lag, lagFrom, missing, walking, divergent *prometheus.Desc
+	records, bytes, changed, walks, repairs, gaps, behind                                     *prometheus.Desc
+	refused, ahead, inFlight                                                                  *prometheus.Desc
 }
 
 func newPeerMetrics(p *peers) *peerMetrics {
@@ -21,30 +21,32 @@ func newPeerMetrics(p *peers) *peerMetrics {
 		return prometheus.NewDesc("jetway_"+name, help, labels, nil)
 	}
 	return &peerMetrics{p: p, mesh: p.mesh,
-		warm:      d("standby_warm", "1 if this Jetway knows what its peers know."),
-		acting:    d("standby_acting", "1 if this Jetway does what must happen once per installation."),
-		up:        d("peer_up", "1 if the peer is connected.", "peer"),
-		active:    d("peer_active", "1 if the peer holds the virtual address.", "peer"),
-		lag:       d("peer_lag_seconds", "How late the peer learns from this Jetway.", "peer"),
-		lagFrom:   d("peer_lag_from_seconds", "How late this Jetway learns from the peer.", "peer"),
-		missing:   d("peer_missing_shards", "Shards of the peer that were not copied yet.", "peer"),
-		walking:   d("peer_walking_shards", "Shards that the peer is being taught whole.", "peer"),
-		divergent: d("peer_divergent_shards", "Shards whose contents differed at the last look.", "peer"),
-		records:   d("peer_records_total", "Records exchanged with the peer.", "peer", "direction"),
-		bytes:     d("peer_bytes_total", "Bytes exchanged with the peer.", "peer", "direction"),
-		changed:   d("peer_changed_total", "Records of the peer that were news, by kind.", "peer", "kind"),
-		walks:     d("peer_walks_total", "Shards that the peer was taught whole.", "peer"),
-		repairs:   d("peer_repairs_total", "Shards that were asked for again because their contents differed.", "peer"),
-		gaps:      d("peer_gaps_total", "Times that changes of the peer did not join.", "peer"),
-		behind:    d("peer_behind_total", "Times that the peer was further behind than changes are remembered.", "peer"),
-		refused:   d("peer_refused_total", "Connections of peers that were refused, by reason.", "reason"),
-		ahead:     d("peer_clock_ahead_total", "Stamps seen that were far ahead of our time: some clock is wrong."),
-		inFlight:  d("installation_in_flight", "Requests in flight of a domain and sub-domain at this Jetway and all peers that are connected.", "domain", "sub_domain"),
+		warm:         d("standby_warm", "1 if this Jetway knows what its peers know."),
+		acting:       d("standby_acting", "1 if this Jetway does what must happen once per installation."),
+		up:           d("peer_up", "1 if the peer is connected.", "peer"),
+		active:       d("peer_active", "1 if the peer holds the virtual address.", "peer"),
+		config:       d("peer_same_config", "1 if the configuration of the peer is the same.", "peer"),
+		behindConfig: d("standby_config_behind", "1 if a peer that is connected has a newer configuration."),
+		lag:          d("peer_lag_seconds", "How late the peer learns from this Jetway.", "peer"),
+		lagFrom:      d("peer_lag_from_seconds", "How late this Jetway learns from the peer.", "peer"),
+		missing:      d("peer_missing_shards", "Shards of the peer that were not copied yet.", "peer"),
+		walking:      d("peer_walking_shards", "Shards that the peer is being taught whole.", "peer"),
+		divergent:    d("peer_divergent_shards", "Shards whose contents differed at the last look.", "peer"),
+		records:      d("peer_records_total", "Records exchanged with the peer.", "peer", "direction"),
+		bytes:        d("peer_bytes_total", "Bytes exchanged with the peer.", "peer", "direction"),
+		changed:      d("peer_changed_total", "Records of the peer that were news, by kind.", "peer", "kind"),
+		walks:        d("peer_walks_total", "Shards that the peer was taught whole.", "peer"),
+		repairs:      d("peer_repairs_total", "Shards that were asked for again because their contents differed.", "peer"),
+		gaps:         d("peer_gaps_total", "Times that changes of the peer did not join.", "peer"),
+		behind:       d("peer_behind_total", "Times that the peer was further behind than changes are remembered.", "peer"),
+		refused:      d("peer_refused_total", "Connections of peers that were refused, by reason.", "reason"),
+		ahead:        d("peer_clock_ahead_total", "Stamps seen that were far ahead of our time: some clock is wrong."),
+		inFlight:     d("installation_in_flight", "Requests in flight of a domain and sub-domain at this Jetway and all peers that are connected.", "domain", "sub_domain"),
 	}
 }
 
 func (p *peerMetrics) all() []*prometheus.Desc {
-	return []*prometheus.Desc{p.warm, p.acting, p.up, p.active, p.lag, p.lagFrom, p.missing, p.walking, p.divergent,
+	return []*prometheus.Desc{p.warm, p.acting, p.up, p.active, p.config, p.behindConfig, p.lag, p.lagFrom, p.missing, p.walking, p.divergent,
 		p.records, p.bytes, p.changed, p.walks, p.repairs, p.gaps, p.behind, p.refused, p.ahead, p.inFlight}
 }
 
@@ -72,9 +74,12 @@ func (p *peerMetrics) Collect(ch chan<- prometheus.Metric) {
 	warm, _ := p.mesh.Warm()
 	gauge(p.warm, one(warm))
 	gauge(p.acting, one(p.mesh.Acting()))
-	for _, v := range p.mesh.Peers() {
+	all := p.mesh.Peers()
+	gauge(p.behindConfig, one(behind(all) != ""))
+	for _, v := range all {
 		gauge(p.up, one(v.Connected), v.Node)
 		gauge(p.active, one(v.Active), v.Node)
+		gauge(p.config, one(v.SameConfig), v.Node)
 		gauge(p.lag, v.Lag, v.Node)
 		gauge(p.lagFrom, v.LagFrom, v.Node)
 		gauge(p.missing, float64(v.Missing), v.Node)

@@ -34,9 +34,10 @@ type peers struct {
 	members memberSync
 
 	config  atomic.Pointer[configHash]
-	active  atomic.Int32 // activeUnknown, activeNo or activeYes
-	handing atomic.Bool  // a hand-over is under way
-	given   atomic.Bool  // the address is to be given up
+	configs map[string]string // of peers, by node: what was last said of them; run's alone
+	active  atomic.Int32      // activeUnknown, activeNo or activeYes
+	handing atomic.Bool       // a hand-over is under way
+	given   atomic.Bool       // the address is to be given up
 }
 
 const (
@@ -112,7 +113,7 @@ func (p *peers) status() standby.Status {
 	state, _ := p.lb.state()
 	s := standby.Status{Ready: state == admin.Ready, Draining: state == admin.Draining, Active: p.active.Load() == activeYes,
 		Told: p.active.Load() != activeUnknown, Handing: p.handing.Load(), Priority: uint8(p.cfg.Priority),
-		InFlight: uint32(max(0, p.lb.server.InFlight())), Config: p.hash(), Version: thisBuild().Version}
+		InFlight: uint32(max(0, p.lb.server.InFlight())), Config: p.hash(), ConfigEpoch: configEpoch(p.lb.reloader.current.Load()), Version: thisBuild().Version}
 	if a := p.lb.admin.Address(); a != nil {
 		s.Admin = a.String()
 	}
@@ -150,6 +151,7 @@ func (p *peers) run(ctx context.Context) error {
 			p.tellLoad()
 			if n%10 == 0 {
 				p.lookForAddress()
+				p.compareConfigs()
 			}
 		}
 	}

@@ -14,8 +14,12 @@ const (
 	trackOut = "1\n"
 )
 
-// coldLoss is by how much the priority of a cold Jetway is lower.
-const coldLoss = 50
+// By how much the priority is lower of a Jetway that is cold, and of one whose
+// configuration is older than a peer's.
+const (
+	coldLoss   = 50
+	behindLoss = 20
+)
 
 // coldFile is the second track file: what stands in it is taken off the
 // priority.

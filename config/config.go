@@ -32,7 +32,8 @@ import (
 // Config is everything that loadbalancer.conf says, defaults filled in and
 // file names made absolute.
 type Config struct {
-	File         string // as it was given
+	File         string    // as it was given
+	Changed      time.Time // when the file was last written; zero where it is not known
 	Name         string
 	Installation string
 	StateDir     string // empty: nothing is kept
@@ -72,11 +73,16 @@ type Tenants struct {
 // files it names, with the variables of the process's environment. What is
 // wrong in the file comes back as Problems.
 func Load(path string) (*Config, error) {
+	info, err := os.Stat(path) // before it is read: one that changes meanwhile counts as the older one
+	if err != nil {
+		return nil, fmt.Errorf("cannot read configuration %q: %w", path, err)
+	}
 	data, err := readFileMax(path, sizeMax)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read configuration %q: %w", path, err)
 	}
 	c, d := decodeFile(path, data, os.LookupEnv)
+	c.Changed = info.ModTime()
 	for _, f := range d.files {
 		if err := f.check(f.path); err != nil {
 			what, expected, _ := strings.Cut(err.Error(), "; expected ")

@@ -120,6 +120,7 @@ type PeerView struct {
 	Config      string  `json:"config"` // hash of what must be equal, in hex
 	ConfigEpoch uint64  `json:"config_epoch"`
 	SameConfig  bool    `json:"same_config"`
+	ConfigState string  `json:"config_state"`         // same, newer or older than ours, or other
 	Lag         float64 `json:"lag_seconds"`          // how late it learns from us
 	LagFrom     float64 `json:"lag_from_seconds"`     // how late we learn from it
 	Divergence  int     `json:"divergent_shards"`     // at the last look
@@ -152,6 +153,7 @@ func (m *Mesh) Peers() []PeerView {
 		if p.conn != nil {
 			e.Counts.add(&v.Counts)
 		}
+		e.ConfigState = configState(own.Config, s.Config, own.ConfigEpoch, s.ConfigEpoch)
 		if s.Clock != 0 {
 			e.ClockAhead = s.Clock.Time().Sub(v.Heard).Seconds()
 		}
@@ -162,6 +164,28 @@ func (m *Mesh) Peers() []PeerView {
 	}
 	slices.SortFunc(list, func(a, b PeerView) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node)) })
 	return list
+}
+
+// What a peer's configuration is to ours.
+const (
+	ConfigSame  = "same"
+	ConfigNewer = "newer"
+	ConfigOlder = "older"
+	ConfigOther = "other" // which is newer cannot be told
+)
+
+// configState compares hashes first: files that are the same may have been
+// written at different times.
+func configState(ours, theirs [32]byte, own, epoch uint64) string {
+	switch {
+	case ours == theirs:
+		return ConfigSame
+	case own == epoch || own == 0 || epoch == 0:
+		return ConfigOther
+	case epoch > own:
+		return ConfigNewer
+	}
+	return ConfigOlder
 }
 
 // Acting reports whether this Jetway is the one that does what must happen

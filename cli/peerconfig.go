@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"fmt"
+
+	"jetway/standby"
+)
+
+// compareConfigs says it once where a peer's configuration is another one, and
+// which is newer, and again when it is the same.
+func (p *peers) compareConfigs() {
+	states := map[string]string{}
+	for _, v := range p.mesh.Peers() {
+		if !v.Connected {
+			continue
+		}
+		before, known := p.configs[v.Node]
+		states[v.Node] = v.ConfigState
+		if v.ConfigState == before || !known && v.SameConfig {
+			continue
+		}
+		e := p.log.Warn()
+		if v.SameConfig {
+			e = p.log.Info()
+		}
+		e.Str("peer", v.Name).Str("node", v.Node).Str("config", v.ConfigState).Msg("configuration of a peer")
+	}
+	p.configs = states
+}
+
+// behind names a peer that is connected and has a newer configuration; empty:
+// nobody.
+func behind(all []standby.PeerView) string {
+	for i := range all {
+		if v := &all[i]; v.Connected && v.ConfigState == standby.ConfigNewer {
+			return fmt.Sprintf("%s has a newer configuration", v.Name)
+		}
+	}
+	return ""
+}
