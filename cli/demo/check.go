@@ -23,6 +23,7 @@ type checks struct {
 	c       *client
 	out     io.Writer
 	started time.Time
+	whole   bool // nothing is broken on purpose
 	n       int
 	wrong   int
 }
@@ -35,8 +36,11 @@ func (e errChecks) Error() string { return fmt.Sprintf("%d of %d checks failed",
 func runChecks(ctx context.Context, k *checks) error {
 	fmt.Fprintf(k.out, "%-40s | %-34s | %-34s | ok\n", "check", "expected", "seen")
 	fmt.Fprintf(k.out, "%s-|-%s-|-%s-|-----\n", strings.Repeat("-", 40), strings.Repeat("-", 34), strings.Repeat("-", 34))
+	elastic := k.startScaling(ctx)
+	defer elastic.stop()
+	scaled := func(context.Context) error { return k.report(elastic) }
 	k.routing()
-	for _, f := range []func(context.Context) error{k.bothWorkers, k.kill, k.restart, k.add, k.drain, k.leave, k.survive} {
+	for _, f := range []func(context.Context) error{k.bothWorkers, k.kill, k.restart, k.add, k.drain, k.leave, scaled, k.survive} {
 		if err := f(ctx); err != nil {
 			k.row("the check itself", "no error", err.Error())
 		}
@@ -125,7 +129,7 @@ func tenantOf(r reply) string {
 
 // load starts clients that ask for any worker of the shared domain.
 func (k *checks) load() *load {
-	return startLoad(k.c, question{port: k.t.balancers[0].HTTP, host: workerHost, path: "/"})
+	return startLoad(k.c, question{port: k.t.balancers[0].HTTP, host: workerHost, path: "/"}, loadConns)
 }
 
 func (k *checks) bothWorkers(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -39,9 +40,10 @@ func newClient() *client {
 type question struct {
 	port       int
 	host, path string
-	tenant     string // forged X-Tenant-Id, if any
-	elsewhere  bool   // ask from otherSource
-	session    string // of the sample application, if any
+	tenant     string        // forged X-Tenant-Id, if any
+	elsewhere  bool          // ask from otherSource
+	session    string        // of the sample application, if any
+	within     time.Duration // 0: askWithin
 }
 
 // reply is what came back: the sample application's answer, or Jetway's own.
@@ -61,7 +63,7 @@ func (c *client) ask(q question) (reply, error) {
 	if q.elsewhere {
 		doer = &c.other
 	}
-	if err := doer.DoTimeout(req, res, askWithin); err != nil {
+	if err := doer.DoTimeout(req, res, cmp.Or(q.within, askWithin)); err != nil {
 		return reply{}, err
 	}
 	return parseReply(res)
@@ -131,7 +133,8 @@ func (c *client) members(b *balancer) ([]memberState, error) {
 	return list.Members, nil
 }
 
-// knows reports whether exactly these members are up at b.
+// knows reports whether exactly these members are up at b, besides such as it
+// started itself.
 func (c *client) knows(b *balancer, names []string) error {
 	members, err := c.members(b)
 	if err != nil {
@@ -139,7 +142,7 @@ func (c *client) knows(b *balancer, names []string) error {
 	}
 	var up []string
 	for _, m := range members {
-		if m.State == "up" {
+		if m.State == "up" && m.Domain != elasticDomain {
 			up = append(up, m.ID)
 		}
 	}

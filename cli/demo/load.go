@@ -26,11 +26,11 @@ type load struct {
 	byName map[string]int // answers by member
 }
 
-// startLoad begins to ask q on loadConns connections.
-func startLoad(c *client, q question) *load {
+// startLoad begins to ask q on so many connections.
+func startLoad(c *client, q question, conns int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel, byName: make(map[string]int)}
-	for range loadConns {
+	for range conns {
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
 				r, err := c.ask(q)

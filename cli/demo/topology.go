@@ -41,6 +41,7 @@ type member struct {
 // topology is what the demo runs.
 type topology struct {
 	dir       string
+	exe       string // this program, as the load balancers start it
 	ports     *ports
 	balancers []balancer
 	members   []member // started at once
@@ -65,6 +66,10 @@ func newTopology(dir string, broken bool) (*topology, error) {
 			{name: "jet1", domain: jetDomain, subDomain: "worker"},
 		},
 		spare: member{name: "worker3", domain: sharedDomain, subDomain: "worker"},
+	}
+	var err error
+	if t.exe, err = os.Executable(); err != nil {
+		return nil, fmt.Errorf("cannot find my own binary: %w", err)
 	}
 	if broken {
 		t.jetRange = strconv.Itoa(jetTenantID + 1)
@@ -117,6 +122,7 @@ func (t *topology) takePorts() error {
 const confText = `loadbalancer:
   name: {{.B.Name}}
   installation: demo
+  state_dir: "{{.StateDir}}"
   listeners:
     - {name: http, address: "127.0.0.1:{{.B.HTTP}}"}
     - {name: mapped, address: "127.0.0.1:{{.B.Mapped}}", public_port: {{.MappedPort}}}
@@ -156,9 +162,17 @@ services:
 func (t *topology) confFile(b *balancer) string { return filepath.Join(t.dir, b.Name+".conf") }
 
 func (t *topology) writeConf(b *balancer) error {
-	tpl, err := template.New("conf").Parse(confText)
+	text := confText
+	if scales() {
+		text += elasticConf
+	}
+	tpl, err := template.New("conf").Parse(text)
 	if err != nil {
 		return fmt.Errorf("BUG: the demo's configuration does not parse: %w", err)
+	}
+	worker, err := t.workerCommand()
+	if err != nil {
+		return fmt.Errorf("BUG: the command of a member is no JSON: %w", err)
 	}
 	f, err := os.OpenFile(t.confFile(b), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -167,6 +181,8 @@ func (t *topology) writeConf(b *balancer) error {
 	err = tpl.Execute(f, map[string]any{
 		"B": b, "MappedPort": mappedPort, "Tenants": filepath.ToSlash(t.tenants), "PeerKey": filepath.ToSlash(t.peerKey), "Shared": sharedDomain, "Jet": jetDomain,
 		"MgtHost": mgtHost, "WorkerHost": workerHost, "JetRange": t.jetRange,
+		"StateDir": filepath.ToSlash(filepath.Join(t.dir, b.Name)), "Elastic": elasticDomain, "ElasticHost": elasticHost,
+		"ElasticMax": elasticMax, "ElasticTarget": elasticTarget, "WorkerCommand": worker,
 	})
 	if closed := f.Close(); err == nil {
 		err = closed
@@ -236,6 +252,7 @@ func (t *topology) print(out io.Writer, ps *processes) {
 		fmt.Fprintf(out, "  %-8s pid %-7d agent pid %-7d %-6s %s:%d, mapped port %d\n",
 			m.name, pid(m.name), pid(m.agent()), m.subDomain, loopback, m.http, m.mapped)
 	}
+	t.printElastic(out)
 	fmt.Fprintf(out, "configuration and logs: %s\n\n", t.dir)
 }
 
@@ -251,6 +268,11 @@ func (t *topology) printCurl(out io.Writer) {
 	line("management", b.HTTP, mgtHost, "/")
 	line("mapped port", b.Mapped, workerHost, "/")
 	line("unknown host: 404", b.HTTP, "nobody.example.com", "/")
+	if scales() {
+		line("held until its first member is there", b.HTTP, elasticHost, "/")
+		fmt.Fprintf(out, "  for i in $(seq 200); do curl -s -H 'Host: %s' 'http://%s:%d/?delay=5s' >/dev/null & sleep 0.2; done   # its members grow and shrink\n",
+			elasticHost, loopback, b.HTTP)
+	}
 	line("the second load balancer", t.balancers[1].HTTP, workerHost, "/")
 	fmt.Fprintf(out, "  kill -9 PID PID   # of a worker and its agent: the others take over\n\n")
 }
