@@ -23,11 +23,13 @@ type memberSync struct {
 	router *balancer.Router
 	orders *standby.Cells
 	advice *standby.Cells
+	births *standby.Cells
 	node   string
 	log    zerolog.Logger
 
 	equal   map[string]order // by domain/id, when both were equal
 	advised map[string]time.Time
+	born    map[string]standby.Stamp // slow starts of peers that were taken over
 }
 
 // order is what an operator wants of a member.
@@ -54,6 +56,7 @@ func (s *memberSync) sync(now time.Time) {
 	}
 	s.settle(ours)
 	s.heed(now, ejected)
+	s.grow(s.router.Births(now.UnixNano()))
 }
 
 // settle carries orders between the router and the peers.

@@ -29,6 +29,7 @@ type peers struct {
 
 	orders  *standby.Cells // by operators
 	advice  *standby.Cells // ejections by own evidence
+	births  *standby.Cells // slow starts
 	load    *standby.Cells // requests in flight by cluster
 	scaling *standby.Cells // reports of autoscalers
 	members memberSync
@@ -67,12 +68,14 @@ func newPeers(cfg *config.Config, lb *loadBalancer, log zerolog.Logger) (*peers,
 		return standby.NewCells(standby.CellsConfig{Node: lb.node, Owned: owned, Keep: keep, Max: 20_000}, clock)
 	}
 	p.orders, p.advice = cells(false, keepOrder), cells(true, keepGone)
+	p.births = cells(true, time.Hour)
 	p.load, p.scaling = cells(true, time.Minute), cells(true, time.Minute)
-	p.members = memberSync{router: lb.router, orders: p.orders, advice: p.advice, node: lb.node, log: log}
+	p.members = memberSync{router: lb.router, orders: p.orders, advice: p.advice, births: p.births, node: lb.node, log: log}
 	kinds := []standby.Kind{
 		standby.Sessions(lb.router.Sessions()),
 		{ID: standby.KindOrders, Name: "orders", Source: p.orders, Sink: p.orders},
 		{ID: standby.KindAdvice, Name: "advice", Source: p.advice, Sink: p.advice},
+		{ID: standby.KindBirths, Name: "births", Source: p.births, Sink: p.births},
 		{ID: standby.KindLoad, Name: "load", Source: p.load, Sink: p.load},
 		{ID: standby.KindScaling, Name: "scaling", Source: p.scaling, Sink: p.scaling},
 	}

@@ -184,6 +184,17 @@ func (c *Cells) Each(f func(key string, value []byte, stamp Stamp, origin string
 	}
 }
 
+// Left returns how long a value that is there still lives; 0: there is none.
+func (c *Cells) Left(key string) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i, ok := c.byKey[key]
+	if !ok || c.slots[i].deleted {
+		return 0
+	}
+	return max(0, c.slots[i].expires.Sub(c.clock.steady()))
+}
+
 // Len returns the number of keys, marks of deleted ones included.
 func (c *Cells) Len() int {
 	c.mu.Lock()

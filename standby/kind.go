@@ -8,10 +8,11 @@ type KindID uint8
 const (
 	KindSessions KindID = 1 // learned sessions
 	KindOrders   KindID = 2 // what an operator set on members: drain, weight
-	KindAdvice   KindID = 3 // what each peer saw of members: ejections, births
+	KindAdvice   KindID = 3 // what each peer saw of members: ejections
 	KindLoad     KindID = 4 // requests in flight per cluster and tenant, by peer
 	KindTenants  KindID = 5 // what the directory said of tenants
 	KindScaling  KindID = 6 // what was ordered of the drivers of clusters
+	KindBirths   KindID = 7 // slow starts of members, by peer
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 // String names a kind for operators.
 func (id KindID) String() string {
 	names := [...]string{KindSessions: "sessions", KindOrders: "orders", KindAdvice: "advice", KindLoad: "load",
-		KindTenants: "tenants", KindScaling: "scaling"}
+		KindTenants: "tenants", KindScaling: "scaling", KindBirths: "births"}
 	if int(id) < len(names) {
 		return names[id]
 	}

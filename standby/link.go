@@ -68,7 +68,7 @@ type Counts struct {
 }
 
 // kindsCounted is one more than the greatest KindID.
-const kindsCounted = int(KindScaling) + 1
+const kindsCounted = int(KindBirths) + 1
 
 func (c *Counts) add(o *Counts) {
 	c.FramesIn, c.FramesOut = c.FramesIn+o.FramesIn, c.FramesOut+o.FramesOut
