@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,18 +65,18 @@ type pool struct {
 
 	tagging sync.Mutex // one change of tags at a time, so that no older ones come last
 
-	mu        sync.Mutex // guards what follows
-	serf      *serf.Serf // nil while there is none
-	tags      map[string]string
-	addr      netip.AddrPort // what others join
-	port      int            // bound; 0 before the first start
-	since     time.Time
-	restarts  int
-	lastErr   string
-	errAt     time.Time
-	trouble   string
-	troubleAt time.Time
-	holdEnd   time.Time
+	mu       sync.Mutex // guards what follows; Serf must not be asked while it is held
+	serf     *serf.Serf // nil while there is none
+	tags     map[string]string
+	addr     netip.AddrPort // what others join
+	port     int            // bound; 0 before the first start
+	since    time.Time
+	restarts int
+	lastErr  string
+	errAt    time.Time
+	holdEnd  time.Time
+
+	record record
 }
 
 func newPool(s settings, name string, tags map[string]string, log zerolog.Logger) *pool {
@@ -235,15 +234,16 @@ func (p *pool) keepKeys() {
 // whoever has a list keeps it.
 func (p *pool) members() (nodes []serf.Member, steady, ok bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.serf == nil || p.serf.State() == serf.SerfShutdown {
+	s, holdEnd := p.serf, p.holdEnd
+	p.mu.Unlock()
+	if s == nil || s.State() == serf.SerfShutdown {
 		return nil, false, false
 	}
-	nodes = p.serf.Members()
-	if time.Now().Before(p.holdEnd) && !others(nodes, p.name) {
+	nodes = s.Members()
+	if time.Now().Before(holdEnd) && !others(nodes, p.name) {
 		return nil, false, false
 	}
-	steady = !p.steady.doubtful(time.Now()) && p.serf.Memberlist().GetHealthScore() == 0
+	steady = !p.steady.doubtful(time.Now()) && s.Memberlist().GetHealthScore() == 0
 	return nodes, steady, true
 }
 
@@ -295,26 +295,6 @@ func (p *pool) mark() {
 	case p.changed <- struct{}{}:
 	default:
 	}
-}
-
-// heard counts what lines of Serf and memberlist tell of.
-func (p *pool) heard(line string) {
-	switch {
-	case strings.Contains(line, "onflicts with another node"), strings.Contains(line, "Name conflict"):
-		p.conflicts.Add(1)
-	case strings.Contains(line, "queue full"), strings.Contains(line, "Too many pending"), strings.Contains(line, "queue depth"):
-		p.overloads.Add(1)
-	default:
-		return
-	}
-	p.note(clip(line))
-}
-
-// note keeps a trouble for the record.
-func (p *pool) note(what string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.trouble, p.troubleAt = what, time.Now()
 }
 
 // fail keeps an error for status.
@@ -369,17 +349,19 @@ func (p *pool) host() string {
 
 func (p *pool) status() Status {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	s := p.serf
 	st := Status{Since: p.since, Restarts: p.restarts, LastError: p.lastErr, ErrorAt: p.errAt, Encrypted: p.keys != nil,
-		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Forged: p.forged.Load(), Trouble: p.trouble, TroubleAt: p.troubleAt}
+		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Forged: p.forged.Load()}
 	if p.addr.IsValid() {
 		st.Address = p.addr.String()
 	}
-	if p.serf == nil {
+	p.mu.Unlock()
+	st.Trouble, st.TroubleAt = p.record.last()
+	if s == nil {
 		return st
 	}
-	st.HealthScore = p.serf.Memberlist().GetHealthScore()
-	for _, n := range p.serf.Members() {
+	st.HealthScore = s.Memberlist().GetHealthScore()
+	for _, n := range s.Members() {
 		switch n.Status {
 		case serf.StatusAlive:
 			st.Alive++
