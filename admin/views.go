@@ -139,6 +139,7 @@ type CheckView struct {
 	Type      string     `json:"type"`
 	OK        bool       `json:"ok"`
 	Result    string     `json:"result"`
+	Since     *time.Time `json:"since,omitempty"` // since when it is good, or not
 	At        *time.Time `json:"at,omitempty"`
 	Took      float64    `json:"took_seconds"`
 }
@@ -222,7 +223,7 @@ func memberView(s balancer.Status) MemberView {
 	}
 	v.EjectedUntil, v.Since = moment(s.EjectedUntil), moment(s.Since)
 	for _, c := range s.Checks {
-		v.Checks = append(v.Checks, CheckView{c.SubDomain, string(c.Type), c.OK, c.Result, moment(c.At), c.Took.Seconds()})
+		v.Checks = append(v.Checks, CheckView{c.SubDomain, string(c.Type), c.OK, c.Result, moment(c.Since), moment(c.At), c.Took.Seconds()})
 	}
 	return v
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -105,10 +106,16 @@ func membersCommand() *cobra.Command {
 		Long: `Shows every member, how it is doing, and who is left out and why.
 
   up        gets requests
+  checking  new, its first check is under way
   suspect   gossip lost it; only used where nobody better is left
-  ejected   refused connections a moment ago; left alone for a while
+  ejected   refused connections or failed a moment ago; left alone for a while
+  down      its checks are bad; left alone until they are good again
   draining  finishes its requests and gets no new ones
-  unused    no service has its domain and sub-domain`,
+  unused    no service has its domain and sub-domain
+
+SINCE is how long it has been in that state, WHY how it got there. CHECKS are its
+health checks, one for each sub-domain: the type, whether it is good and for how
+long, and what the newest one found where it is bad.`,
 		Example: `  jetway members
   jetway members -o json | jq -r '.members[] | select(.state != "up") | .id'`,
 		Args: noCommand,
@@ -125,17 +132,17 @@ func membersCommand() *cobra.Command {
 			_, err := c.OutOrStdout().Write(body)
 			return err
 		}
-		return printMembers(c.OutOrStdout(), &v)
+		return printMembers(c.OutOrStdout(), &v, time.Now())
 	}
 	return c
 }
 
-func printMembers(w io.Writer, v *admin.MemberList) error {
-	t := newTable(w, "DOMAIN", "SUB-DOMAIN", "MEMBER", "HOST", "HTTP", "HTTPS", "WEIGHT", "SOURCE", "STATE", "IN FLIGHT", "REQUESTS", "FAILURES")
+func printMembers(w io.Writer, v *admin.MemberList, now time.Time) error {
+	t := newTable(w, "DOMAIN", "SUB-DOMAIN", "MEMBER", "HOST", "HTTP", "HTTPS", "WEIGHT", "SOURCE", "STATE", "SINCE", "IN FLIGHT", "REQUESTS", "FAILURES", "CHECKS", "WHY")
 	for i := range v.Members {
 		m := &v.Members[i]
 		t.row(m.Domain, strings.Join(m.SubDomains, ","), m.ID, m.Host, port(m.HTTP), port(m.HTTPS), m.Weight, m.Source,
-			m.State, m.InFlight, m.Requests, m.Failures)
+			m.State, age(m.Since, now), m.InFlight, m.Requests, m.Failures, checksOf(m, now), cmp.Or(m.Reason, "-"))
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -149,6 +156,36 @@ func printMembers(w io.Writer, v *admin.MemberList) error {
 		return t.flush()
 	}
 	return nil
+}
+
+// checksOf says how the checks of a member are and since when.
+func checksOf(m *admin.MemberView, now time.Time) string {
+	var out []string
+	for i := range m.Checks {
+		c := &m.Checks[i]
+		text := c.Type
+		if len(m.Checks) > 1 {
+			text = c.SubDomain + " " + c.Type
+		}
+		switch {
+		case c.At == nil:
+			text += " not made yet"
+		case c.OK:
+			text += " good " + age(c.Since, now)
+		default:
+			text += " bad " + age(c.Since, now) + ": " + c.Result
+		}
+		out = append(out, text)
+	}
+	return cmp.Or(strings.Join(out, "; "), "-")
+}
+
+// age is how long ago a moment was, to the second.
+func age(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return max(0, now.Sub(*t)).Round(time.Second).String()
 }
 
 func port(p uint16) string {
