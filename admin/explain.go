@@ -69,6 +69,7 @@ type ExplainedTenant struct {
 	ID      int64  `json:"id,omitempty"`        //
 	From    string `json:"from,omitempty"`      // the directory
 	Age     string `json:"age,omitempty"`       // of its answer
+	Told    bool   `json:"told,omitempty"`      // a peer's directory said so, not the one here
 	Kept    bool   `json:"kept,omitempty"`      // the last good answer: the directory could not confirm it
 	Refresh bool   `json:"refresh,omitempty"`   // it is old enough to be asked for again
 	AskedBy bool   `json:"asked_now,omitempty"` // for this explanation

@@ -20,8 +20,10 @@ type Tenants struct {
 	Evicted       uint64            `json:"evicted"`
 	LastError     string            `json:"last_error,omitempty"`
 	LastErrorTime *time.Time        `json:"last_error_time,omitempty"`
-	Busy          int               `json:"busy"`      // tenants whose limits are being counted
-	InFlight      int               `json:"in_flight"` // their requests
+	Busy          int               `json:"busy"`         // tenants whose limits are being counted
+	InFlight      int               `json:"in_flight"`    // their requests
+	Told          uint64            `json:"told"`         // tenants that peers told of
+	Installation  bool              `json:"installation"` // there are figures of the installation
 	Top           []TenantUse       `json:"top"`
 	Others        TenantUse         `json:"others"`
 }
@@ -31,7 +33,18 @@ type TenantUse struct {
 	Name     string `json:"name"`
 	ID       int64  `json:"id,omitempty"`
 	Requests uint64 `json:"requests"`
-	Refused  uint64 `json:"refused"` // over a limit, dry runs included
+	Refused  uint64 `json:"refused"`             // over a limit, dry runs included
+	InFlight int    `json:"in_flight,omitempty"` // of tenants with limits
+	// All is the same at this Jetway and the peers that are connected, as far as
+	// they tell: each does of its busiest tenants. Absent without peers.
+	All *TenantSum `json:"installation,omitempty"`
+}
+
+// TenantSum is what one tenant used at several load balancers.
+type TenantSum struct {
+	Requests uint64 `json:"requests"`
+	Refused  uint64 `json:"refused"`
+	InFlight int    `json:"in_flight"`
 }
 
 // TenantView is one tenant.

@@ -230,6 +230,8 @@ func tenantLine(t *admin.ExplainedTenant) string {
 		line += "; directory " + t.From
 	}
 	switch {
+	case t.Told:
+		line += ", as a peer's directory said"
 	case t.Kept:
 		line += ", the last good answer: it could not be asked since"
 	case t.AskedBy:

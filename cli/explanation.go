@@ -104,7 +104,7 @@ func portOf(host string, tls bool) uint16 {
 // explainedTenant tells whose request it is and how that is known.
 func (lb *loadBalancer) explainedTenant(e *proxy.Explanation, took time.Duration) *admin.ExplainedTenant {
 	f, k := &e.Decision.Tenant, e.Knowledge
-	t := &admin.ExplainedTenant{Name: string(f.Name()), Outcome: f.Outcome.String(), Rule: e.Decision.How(), Kept: k.Kept}
+	t := &admin.ExplainedTenant{Name: string(f.Name()), Outcome: f.Outcome.String(), Rule: e.Decision.How(), Kept: k.Kept, Told: k.Told}
 	if f.Outcome == tenant.Known || f.Outcome == tenant.Inactive {
 		t.ID = int64(f.ID)
 	}

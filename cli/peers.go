@@ -73,6 +73,7 @@ func newPeers(cfg *config.Config, lb *loadBalancer, log zerolog.Logger) (*peers,
 	p.members = memberSync{router: lb.router, orders: p.orders, advice: p.advice, births: p.births, node: lb.node, log: log}
 	kinds := []standby.Kind{
 		standby.Sessions(lb.router.Sessions()),
+		standby.Tenants(lb.tenants.share()),
 		{ID: standby.KindOrders, Name: "orders", Source: p.orders, Sink: p.orders},
 		{ID: standby.KindAdvice, Name: "advice", Source: p.advice, Sink: p.advice},
 		{ID: standby.KindBirths, Name: "births", Source: p.births, Sink: p.births},
@@ -155,6 +156,7 @@ func (p *peers) run(ctx context.Context) error {
 			if n%10 == 0 {
 				p.lookForAddress()
 				p.compareConfigs()
+				p.tellTenants()
 			}
 		}
 	}

@@ -84,9 +84,11 @@ of one session ask "jetway explain" with its cookie.`,
 func tenantsTop() *cobra.Command {
 	var n int
 	c := &cobra.Command{
-		Use:     "top",
-		Short:   "Show the busiest tenants of a running Jetway",
-		Long:    `Shows who sent most requests since the start, and how the directory is doing.`,
+		Use:   "top",
+		Short: "Show the busiest tenants of a running Jetway",
+		Long: `Shows who sent most requests since the start, and how the directory is doing.
+With peers, INSTALLATION is here and at all of them together, as far as each
+tells: of its 100 busiest tenants. IN FLIGHT counts tenants with limits.`,
 		Example: "  jetway tenants top -n 50",
 		Args:    noCommand,
 	}
@@ -98,9 +100,17 @@ func tenantsTop() *cobra.Command {
 			state = "DOWN: " + v.LastError
 		}
 		fmt.Fprintf(w, "directory  %s, %s; %d tenants known\n\n", v.Kind, printable(state), v.Known)
-		t := newTable(w, "TENANT", "ID", "REQUESTS", "OVER LIMIT")
+		head := []any{"TENANT", "ID", "REQUESTS", "OVER LIMIT"}
+		if v.Installation {
+			head = append(head, "INSTALLATION", "OVER LIMIT", "IN FLIGHT")
+		}
+		t := newTable(w, head...)
 		for _, u := range v.Top {
-			t.row(u.Name, u.ID, u.Requests, u.Refused)
+			row := []any{u.Name, u.ID, u.Requests, u.Refused}
+			if v.Installation && u.All != nil {
+				row = append(row, u.All.Requests, u.All.Refused, u.All.InFlight)
+			}
+			t.row(row...)
 		}
 		t.row("all others", "", v.Others.Requests, v.Others.Refused)
 		return t.flush()

@@ -23,7 +23,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Gossip:      lb.gossipView,
 		GossipKeys:  lb.gossipKeys,
 		Rejected:    lb.rejected,
-		Tenants:     lb.tenantView,
+		Tenants:     lb.installationTenants,
 		Tenant:      lb.tenant,
 		Events:      lb.logging.events,
 		LogLevel:    lb.logging.Level,

@@ -17,7 +17,7 @@ type tenantMetrics struct {
 	lb *loadBalancer
 
 	up, known, negative, questions, refused, kept, evicted *prometheus.Desc
-	busy, requests, limited                                *prometheus.Desc
+	told, busy, requests, limited                          *prometheus.Desc
 }
 
 func newTenantMetrics(lb *loadBalancer) *tenantMetrics {
@@ -32,6 +32,7 @@ func newTenantMetrics(lb *loadBalancer) *tenantMetrics {
 		refused:   d("directory_refused_total", "Requests that got no answer from the directory, by reason.", "reason"),
 		kept:      d("directory_stale_kept_total", "Refreshes without an answer, so that the last good one stays in use."),
 		evicted:   d("directory_evicted_total", "Tenants forgotten because there is no room."),
+		told:      d("directory_told_total", "Tenants of which peers told what their directory said."),
 		busy:      d("tenants_busy", "Tenants whose limits are being counted."),
 		requests:  d("tenant_requests", "Requests of the busiest tenants since the start, and of all others together.", "tenant", "id"),
 		limited:   d("tenant_limited_total", "Requests of tenants over a limit.", "service", "domain", "sub_domain", "limit", "dry_run"),
@@ -40,7 +41,7 @@ func newTenantMetrics(lb *loadBalancer) *tenantMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *tenantMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.up, m.known, m.negative, m.questions, m.refused, m.kept, m.evicted, m.busy, m.requests, m.limited} {
+	for _, d := range []*prometheus.Desc{m.up, m.known, m.negative, m.questions, m.refused, m.kept, m.evicted, m.told, m.busy, m.requests, m.limited} {
 		ch <- d
 	}
 }
@@ -69,6 +70,7 @@ func (m *tenantMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	count(m.kept, v.StaleKept)
 	count(m.evicted, v.Evicted)
+	count(m.told, v.Told)
 	gauge(m.busy, float64(v.Busy))
 	for _, u := range v.Top {
 		gauge(m.requests, float64(u.Requests), u.Name, strconv.FormatInt(u.ID, 10))
@@ -100,7 +102,7 @@ func (lb *loadBalancer) tenantView(most int) admin.Tenants {
 		v.Up, v.Doubted, v.Known, v.UnknownNames = s.Up, s.Doubted, s.Known, s.Unknown
 		v.Questions = map[string]uint64{"found": s.Found, "not_found": s.NotFound, "failed": s.Failed}
 		v.Refused = map[string]uint64{"down": s.RefusedDown, "busy": s.RefusedBusy, "rate": s.RefusedRate, "timeout": s.WaitedOut}
-		v.StaleKept, v.Evicted = s.StaleKept, s.Evicted
+		v.StaleKept, v.Evicted, v.Told = s.StaleKept, s.Evicted, s.Told
 		if e := s.LastError; e != nil {
 			at := e.Time.UTC()
 			v.LastError, v.LastErrorTime = e.Text, &at
@@ -108,8 +110,9 @@ func (lb *loadBalancer) tenantView(most int) admin.Tenants {
 	}
 	v.Busy, v.InFlight = lb.tenants.admission.Busy()
 	top, other := lb.tenants.admission.Use.Top(most)
+	inFlight := lb.tenants.admission.InFlight()
 	for _, c := range top {
-		v.Top = append(v.Top, admin.TenantUse{Name: c.Name, ID: int64(c.ID), Requests: c.Requests, Refused: c.Refused})
+		v.Top = append(v.Top, admin.TenantUse{Name: c.Name, ID: int64(c.ID), Requests: c.Requests, Refused: c.Refused, InFlight: inFlight[c.ID]})
 	}
 	v.Others = admin.TenantUse{Name: "other", Requests: other.Requests, Refused: other.Refused}
 	return v

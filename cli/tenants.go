@@ -28,8 +28,9 @@ type tenants struct {
 	numbers   tenant.Plans
 	changed   chan struct{} // tells Run that inUse is another one
 
-	mu    sync.Mutex // guards inUse
-	inUse *inUse
+	mu      sync.Mutex // guards all below
+	inUse   *inUse
+	answers *tenant.Answers // for peers; nil: there are none
 }
 
 // inUse is one directory with what it was made of.
@@ -128,10 +129,23 @@ func (t *tenants) commit(next *inUse) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.inUse = next
+	if t.answers != nil {
+		t.answers.Serve(next.cache)
+	}
 	select {
 	case t.changed <- struct{}{}:
 	default:
 	}
+}
+
+// share returns the answers of the directory that is in use, whichever that is
+// by then, for peers.
+func (t *tenants) share() *tenant.Answers {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answers = &tenant.Answers{}
+	t.answers.Serve(t.inUse.cache)
+	return t.answers
 }
 
 // abandon closes what prepare made and commit did not take.

@@ -185,6 +185,23 @@ func (a *Admission) sweep(now int64) {
 	}
 }
 
+// InFlight returns the requests in flight of the tenants that are counted, over
+// all services.
+func (a *Admission) InFlight() map[ID]int {
+	all := map[ID]int{}
+	for i := range a.shards {
+		sh := &a.shards[i]
+		sh.mu.Lock()
+		for k, st := range sh.states {
+			if st.inFlight > 0 {
+				all[k.id] += st.inFlight
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return all
+}
+
 // Busy returns how many tenants are in memory and their requests in flight.
 func (a *Admission) Busy() (tenants, inFlight int) {
 	for i := range a.shards {

@@ -70,10 +70,12 @@ type Cache struct {
 	ends    context.Context
 	end     context.CancelFunc
 
-	failures  atomic.Int32 // in a row
-	downUntil atomic.Int64 // unix nanoseconds; 0: not down
-	doubtTill atomic.Int64 // no tenant is forgotten before, and no name said not to exist
-	foundAt   atomic.Int64 // when the newest question that found a tenant was put
+	failures  atomic.Int32            // in a row
+	downUntil atomic.Int64            // unix nanoseconds; 0: not down
+	doubtTill atomic.Int64            // no tenant is forgotten before, and no name said not to exist
+	foundAt   atomic.Int64            // when the newest question that found a tenant was put
+	expired   atomic.Int64            // when all answers were made stale
+	answers   atomic.Pointer[Answers] // who is told of answers; nil: nobody
 	stats     cacheStats
 }
 
@@ -387,6 +389,16 @@ func (c *Cache) judge(err error) {
 // enter remembers an answer and returns what to do by it. gone: a tenant that
 // was known may be forgotten.
 func (c *Cache) enter(name string, e Entry, err error, gone bool) (Facts, Outcome) {
+	facts, outcome, said := c.remember(name, e, err, gone)
+	if a := c.answers.Load(); a != nil && said {
+		a.note(name)
+	}
+	return facts, outcome
+}
+
+// remember is enter without telling anybody. said: the source gave an answer
+// that concerns peers.
+func (c *Cache) remember(name string, e Entry, err error, gone bool) (_ Facts, _ Outcome, said bool) {
 	now := time.Now().UnixNano()
 	var k key
 	sh := c.shard(&k, []byte(name))
@@ -400,18 +412,18 @@ func (c *Cache) enter(name string, e Entry, err error, gone bool) (Facts, Outcom
 			c.stats.evicted.Add(1)
 		}
 		sh.unknown.remove(&k)
-		return facts, outcomeOf(facts)
+		return facts, outcomeOf(facts), true
 	case known != nil && !(errors.Is(err, ErrNotFound) && gone) && !errors.Is(err, ErrRemoved):
 		known.keep(now)
 		facts := known.facts()
-		return facts, outcomeOf(facts)
+		return facts, outcomeOf(facts), false
 	case errors.Is(err, ErrNotFound):
 		sh.known.remove(&k)
 		sh.unknown.put(&k, Facts{}, now+spread(c.cfg.NegativeTTL), 0)
-		return Facts{}, Unknown
+		return Facts{}, Unknown, known != nil
 	}
 	sh.unknown.put(&k, Facts{}, now+int64(failedFor), failing)
-	return Facts{}, Failed
+	return Facts{}, Failed, false
 }
 
 func outcomeOf(f Facts) Outcome {

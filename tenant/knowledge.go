@@ -14,6 +14,7 @@ type Knowledge struct {
 	Outcome Outcome       // as Lookup's
 	Asked   bool          // it is an answer of a source that is asked name by name
 	Age     time.Duration // of that answer; negative: not known, see Kept
+	Told    bool          // a peer's directory gave the answer
 	Kept    bool          // the source could not confirm it since: it is the last good answer
 	Fresh   bool          // it is not due to be asked for again
 }
@@ -49,7 +50,7 @@ func (c *Cache) Know(name []byte, now int64) Knowledge {
 	defer sh.mu.Unlock()
 	if l := sh.known.get(&k); l != nil {
 		until := l.until.Load()
-		n := Knowledge{Facts: l.facts(), Asked: true, Fresh: now < until, Kept: l.state()&kept != 0}
+		n := Knowledge{Facts: l.facts(), Asked: true, Fresh: now < until, Kept: l.state()&kept != 0, Told: l.state()&told != 0}
 		n.Outcome, n.Age = outcomeOf(n.Facts), time.Duration(now-(until-c.life(&k)))
 		if n.Kept || until == 0 {
 			n.Age = -1

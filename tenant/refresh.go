@@ -137,6 +137,7 @@ func (c *Cache) follow(ctx context.Context, v Versioned) {
 // Expire makes all answers stale: those that are in use are asked for again,
 // and what was not there may be there now.
 func (c *Cache) Expire() {
+	c.expired.Store(time.Now().UnixNano())
 	for i := range c.shards {
 		sh := &c.shards[i]
 		sh.mu.Lock()
@@ -151,6 +152,7 @@ type cacheStats struct {
 	questions, found, notFound, failed, panics       atomic.Uint64
 	waitedOut, refusedDown, refusedBusy, refusedRate atomic.Uint64
 	refreshesDropped, staleKept, evicted, doubts     atomic.Uint64
+	told                                             atomic.Uint64
 	garbled                                          atomic.Bool
 	lastError                                        atomic.Pointer[Trouble]
 }
@@ -176,6 +178,7 @@ type CacheStatus struct {
 	RefusedDown, RefusedBusy, RefusedRate, WaitedOut uint64
 	StaleKept                                        uint64 // refreshes that kept the last good answer
 	Evicted                                          uint64
+	Told                                             uint64   // tenants that peers told of
 	LastError                                        *Trouble // nil: none so far
 }
 
@@ -187,7 +190,7 @@ func (c *Cache) Status() CacheStatus {
 		Doubted:   time.Now().UnixNano() < c.doubtTill.Load(),
 		Questions: st.questions.Load(), Found: st.found.Load(), NotFound: st.notFound.Load(), Failed: st.failed.Load(),
 		RefusedDown: st.refusedDown.Load(), RefusedBusy: st.refusedBusy.Load(), RefusedRate: st.refusedRate.Load(),
-		WaitedOut: st.waitedOut.Load(), StaleKept: st.staleKept.Load(), Evicted: st.evicted.Load(), LastError: st.lastError.Load(),
+		WaitedOut: st.waitedOut.Load(), StaleKept: st.staleKept.Load(), Evicted: st.evicted.Load(), Told: st.told.Load(), LastError: st.lastError.Load(),
 	}
 	for i := range c.shards {
 		sh := &c.shards[i]

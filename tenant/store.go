@@ -69,7 +69,7 @@ func (s *store) put(k *key, f Facts, until int64, state lineState) (evicted bool
 	if l := s.get(k); l != nil {
 		if l.facts() == f { // the usual answer: nothing that a reader could mix up
 			l.until.Store(until)
-			l.clear(asking | failing | kept)
+			l.clear(asking | failing | kept | told)
 			l.mark(state)
 			return false
 		}
@@ -92,6 +92,9 @@ func (s *store) put(k *key, f Facts, until int64, state lineState) (evicted bool
 	t.insert(i, k, f, until, state&^used)
 	return evicted
 }
+
+// full reports whether one more name would displace another.
+func (s *store) full() bool { return s.len() >= s.most }
 
 // grow replaces the table by a larger one. Readers of the old one see what was
 // true a moment ago.

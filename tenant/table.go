@@ -31,6 +31,7 @@ const (
 	failing                        // negative: could not be asked, as opposed to not there
 	inactive                       // Facts.Inactive
 	kept                           // the answer is an older one: the newest question had none
+	told                           // a peer's directory gave it, not ours
 )
 
 const (
