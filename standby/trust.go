@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"os"
 	"slices"
 	"time"
 )
@@ -37,7 +36,7 @@ func newTrust(cfg *Config) (*trust, error) {
 		}
 		return trustSecrets(base, secrets)
 	}
-	return trustFiles(base, &cfg.TLS)
+	return trustFiles(base, cfg.TLS)
 }
 
 // trustSecrets accepts whoever has one of the secrets and shows the first.
@@ -105,39 +104,4 @@ func selfSigned(key ed25519.PrivateKey) (tls.Certificate, error) {
 		return tls.Certificate{}, fmt.Errorf("cannot make the certificate of peers: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
-}
-
-// trustFiles accepts certificates of one authority, whatever names they carry.
-func trustFiles(base *tls.Config, files *TLSFiles) (*trust, error) {
-	cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the certificate of standby.tls: %w", err)
-	}
-	pem, err := os.ReadFile(files.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read standby.tls.ca_file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cannot use standby.tls.ca_file %q: it holds no certificate", files.CAFile)
-	}
-	base.Certificates = []tls.Certificate{cert}
-	base.ClientAuth = tls.RequireAnyClientCert
-	base.InsecureSkipVerify = true // of names alone; the chain is verified here, alike on both sides
-	base.VerifyConnection = func(cs tls.ConnectionState) error {
-		if cs.NegotiatedProtocol != alpn || len(cs.PeerCertificates) == 0 {
-			return errStranger
-		}
-		between := x509.NewCertPool()
-		for _, c := range cs.PeerCertificates[1:] {
-			between.AddCert(c)
-		}
-		_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between,
-			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
-		if err != nil {
-			return fmt.Errorf("%w: %w", errStranger, err)
-		}
-		return nil
-	}
-	return &trust{client: base, server: base}, nil
 }

@@ -80,7 +80,7 @@ func ask(c *http.Client, req *http.Request) (body, cookies string, err error) {
 	return string(b), strings.Join(pairs, "; "), err
 }
 
-func (w *world) virtual() string { return fmt.Sprintf("%s9:%d", w.net, virtualPort) }
+func (w *world) virtual() string { return w.at("9", virtualPort) }
 
 // get makes one request on a connection of its own.
 func (w *world) get(path, cookie string, dial, total time.Duration) (body string, res *http.Response, err error) {
@@ -191,7 +191,7 @@ func judge(t *testing.T, what string, all []time.Duration, median, most time.Dur
 // TestFailover: real keepalived moves the address between two hosts.
 func TestFailover(t *testing.T) {
 	harness.Thorough(t)
-	w := newWorld(t, "        affinity: {mode: learn, timeout: 30m}\n")
+	w := newWorld(t, setup{domain: "        affinity: {mode: learn, timeout: 30m}\n"})
 	t.Run("sessions", func(t *testing.T) { testSessions(t, w, sessionsMost()) })
 	t.Run("handover", func(t *testing.T) { testHandover(t, w) })
 	if harness.Long() {
@@ -243,7 +243,7 @@ func testCrash(t *testing.T, w *world) {
 		time.Sleep(1500 * time.Millisecond)
 		outages = append(outages, p.outage(at))
 		// The machine boots: nothing of before is left on it.
-		w.try(active.ns, "ip", "addr", "del", w.net+"9/24", "dev", "eth0")
+		w.try(active.ns, "ip", "addr", "del", w.net+"9"+w.bits, "dev", "eth0")
 		w.in("sw", "ip", "link", "set", "p-"+active.ns, "up")
 		active.start()
 	}

@@ -23,6 +23,9 @@ func peerKey() string {
 	return base64.StdEncoding.EncodeToString(key[:]) + "\n"
 }
 
+// gossipKey is what encrypts gossip in the tests, and what seals cookies.
+const gossipKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n"
+
 // eventually waits for f, and fails with what it last said.
 func eventually(t testing.TB, what string, within time.Duration, f func() error) {
 	t.Helper()

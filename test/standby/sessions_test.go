@@ -17,13 +17,13 @@ import (
 type nsSession struct{ cookie, member string }
 
 // login begins sessions and returns them; it is the clients' namespace that asks.
-func (w *world) login(t testing.TB, n int) []nsSession {
+func (w *world) login(t testing.TB, site string, n int) []nsSession {
 	t.Helper()
 	list := make([]nsSession, n)
 	var failed atomic.Int64
 	w.keepAlive(8, n, func(c *http.Client, i int) {
 		req, _ := http.NewRequest("GET", "http://"+w.virtual()+"/login", nil)
-		req.Host = "as.example.com"
+		req.Host = site
 		body, cookies, err := ask(c, req)
 		if err != nil {
 			failed.Add(1)
@@ -38,11 +38,11 @@ func (w *world) login(t testing.TB, n int) []nsSession {
 }
 
 // stay returns how many sessions reach their member.
-func (w *world) stay(list []nsSession) int {
+func (w *world) stay(site string, list []nsSession) int {
 	var stay atomic.Int64
 	w.keepAlive(8, len(list), func(c *http.Client, i int) {
 		req, _ := http.NewRequest("GET", "http://"+w.virtual()+"/", nil)
-		req.Host = "as.example.com"
+		req.Host = site
 		req.Header.Set("Cookie", list[i].cookie)
 		if body, _, err := ask(c, req); err == nil && body == list[i].member {
 			stay.Add(1)
@@ -71,7 +71,7 @@ func (w *world) keepAlive(clients, n int, f func(c *http.Client, i int)) {
 // before it ended.
 func testSessions(t *testing.T, w *world, most int) {
 	w.settled()
-	list := w.login(t, most)
+	list := w.login(t, "as.example.com", most)
 	active, _ := w.active()
 	eventually(t, "the other one has heard of all", 10*time.Second, func() error {
 		if out, err := active.command("peers"); err != nil || strings.Contains(out, "false") {
@@ -87,7 +87,7 @@ func testSessions(t *testing.T, w *world, most int) {
 		}
 		return nil
 	})
-	n := w.stay(list)
+	n := w.stay("as.example.com", list)
 	t.Logf("%d of %d sessions stay", n, len(list))
 	if least := len(list) - max(len(list)/10_000, 0); n < least {
 		t.Errorf("%d of %d sessions stay, want %d", n, len(list), least)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,9 +28,11 @@ import (
 //	10.77.N.1 lb1   10.77.N.2 lb2   10.77.N.9 the virtual address
 //	10.77.N.20 the members, on ports 9001 to 9003   10.77.N.100 the clients
 type world struct {
+	setup
 	t       testing.TB
 	prefix  string // of the names of namespaces
-	net     string // "10.77.N."
+	net     string // "10.77.N.", or "fd77:N::"
+	bits    string // of the network: "/24" or "/64"
 	dir     string
 	hosts   [2]*host
 	members []*nsMember
@@ -49,10 +52,18 @@ type host struct {
 
 const virtualPort = 80
 
+// setup says what a world is like.
+type setup struct {
+	domain  string // added to the configuration's domain
+	more    string // added after it: other domains
+	ipv6    bool
+	gossip  bool // peers find each other by it
+	noAdmin bool // Jetway runs without CAP_NET_ADMIN
+}
+
 // newWorld builds the network, starts members, load balancers and keepalived,
-// and waits until one has the address and both are warm. more is added to the
-// configuration's domain.
-func newWorld(t testing.TB, more string) *world {
+// and waits until one has the address and both are warm.
+func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
@@ -61,7 +72,10 @@ func newWorld(t testing.TB, more string) *world {
 		harness.RequireTool(t, tool)
 	}
 	id := os.Getpid() % 200
-	w := &world{t: t, prefix: fmt.Sprintf("jw%d-", os.Getpid()), net: fmt.Sprintf("10.77.%d.", id), dir: t.TempDir()}
+	w := &world{setup: s, t: t, prefix: fmt.Sprintf("jw%d-", os.Getpid()), net: fmt.Sprintf("10.77.%d.", id), bits: "/24", dir: t.TempDir()}
+	if s.ipv6 {
+		w.net, w.bits = fmt.Sprintf("fd77:%x::", id), "/64"
+	}
 	w.ip("netns", "add", w.prefix+"sw")
 	t.Cleanup(w.remove)
 	w.in("sw", "ip", "link", "add", "name", "sw0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
@@ -71,7 +85,11 @@ func newWorld(t testing.TB, more string) *world {
 		w.ip("link", "add", "name", "eth0", "netns", w.prefix+ns, "type", "veth", "peer", "name", "p-"+ns, "netns", w.prefix+"sw")
 		w.in("sw", "ip", "link", "set", "p-"+ns, "master", "sw0", "up")
 		w.in(ns, "ip", "link", "set", "lo", "up")
-		w.in(ns, "ip", "addr", "add", w.net+ip+"/24", "dev", "eth0")
+		add := []string{"ip", "addr", "add", w.net + ip + w.bits, "dev", "eth0"}
+		if w.ipv6 {
+			add = append(add, "nodad")
+		}
+		w.in(ns, add...)
 		w.in(ns, "ip", "link", "set", "eth0", "up")
 	}
 	w.in("cl", "sysctl", "-q", "-w", "net.ipv4.ip_local_port_range=2000 65000")
@@ -80,7 +98,7 @@ func newWorld(t testing.TB, more string) *world {
 	}
 	key := peerKey()
 	for i := range w.hosts {
-		w.hosts[i] = w.newHost(i, key, more)
+		w.hosts[i] = w.newHost(i, key)
 	}
 	for _, h := range w.hosts {
 		h.start()
@@ -97,6 +115,11 @@ func newWorld(t testing.TB, more string) *world {
 		return nil
 	})
 	return w
+}
+
+// at returns host:port of a host of the network.
+func (w *world) at(host string, port int) string {
+	return net.JoinHostPort(w.net+host, strconv.Itoa(port))
 }
 
 func (w *world) ip(args ...string) {
@@ -175,7 +198,9 @@ func (w *world) within(ns string, f func()) {
 type nsMember struct {
 	name   string
 	server *http.Server
-	mu     sync.Mutex // guards made
+	broken atomic.Bool  // it hangs up instead of answering
+	asked  atomic.Int64 // requests that reached it
+	mu     sync.Mutex   // guards made
 	made   int
 }
 
@@ -183,7 +208,7 @@ func (w *world) startMember(name string, port int) *nsMember {
 	m := &nsMember{name: name}
 	var l net.Listener
 	var err error
-	w.within("mem", func() { l, err = net.Listen("tcp", fmt.Sprintf("%s20:%d", w.net, port)) })
+	w.within("mem", func() { l, err = net.Listen("tcp", w.at("20", port)) })
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -195,8 +220,18 @@ func (w *world) startMember(name string, port int) *nsMember {
 			m.mu.Unlock()
 			http.SetCookie(rw, &http.Cookie{Name: "JSESSIONID", Value: fmt.Sprintf("%s%012x", name, n), Path: "/"})
 		}
-		if r.URL.Path == "/slow" {
+		m.asked.Add(1)
+		if m.broken.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		switch r.URL.Path {
+		case "/slow":
 			time.Sleep(300 * time.Millisecond)
+		case "/long":
+			select {
+			case <-r.Context().Done():
+			case <-time.After(30 * time.Second):
+			}
 		}
 		fmt.Fprint(rw, name)
 	})}
@@ -206,7 +241,7 @@ func (w *world) startMember(name string, port int) *nsMember {
 
 func (m *nsMember) close() { m.server.Close() }
 
-func (w *world) newHost(i int, key, more string) *host {
+func (w *world) newHost(i int, key string) *host {
 	h := &host{w: w, name: fmt.Sprintf("lb%d", i+1), ns: fmt.Sprintf("lb%d", i+1), ip: fmt.Sprintf("%s%d", w.net, i+1)}
 	dir := filepath.Join(w.dir, h.name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -215,31 +250,41 @@ func (w *world) newHost(i int, key, more string) *host {
 	h.conf, h.track = filepath.Join(dir, "loadbalancer.conf"), filepath.Join(dir, h.name+".track")
 	var static strings.Builder
 	for j := range 3 {
-		fmt.Fprintf(&static, "    - {id: w%d, domain: as.domain, host: %s20, http: %d}\n", j+1, w.net, 9001+j)
+		for _, domain := range []string{"as.domain", "cookie.domain", "route.domain"} {
+			if domain == "as.domain" || strings.Contains(w.more, domain) {
+				fmt.Fprintf(&static, "    - {id: w%d, domain: %s, host: \"%s20\", http: %d}\n", j+1, domain, w.net, 9001+j)
+			}
+		}
+	}
+	peers, gossip := fmt.Sprintf("%q, %q", w.at("1", 7947), w.at("2", 7947)), ""
+	if w.gossip {
+		peers = ""
+		gossip = fmt.Sprintf("  gossip: {bind: %q, join: [%q, %q], key_file: gossip.key, allowed_cidrs: [\"%s/%s\"]}\n", w.at(strconv.Itoa(i+1), 7946),
+			w.at("1", 7946), w.at("2", 7946), w.net+map[bool]string{true: "", false: "0"}[w.ipv6], w.bits[1:])
 	}
 	text := fmt.Sprintf(`loadbalancer:
   name: %[1]s
   state_dir: %[2]s
-  listeners: [{address: "%[3]s9:%[4]d"}]
+  listeners: [{address: %[3]q}]
   admin: {address: "127.0.0.1:9280"}
   timeouts: {drain: 10s}
 membership:
-  static:
+%[4]s  static:
 %[5]sstandby:
-  listen: "%[6]s:7947"
-  peers: ["%[3]s1:7947", "%[3]s2:7947"]
+  listen: %[6]q
+  peers: [%[7]s]
   key_file: peer.key
-  priority: %[7]d
+  priority: %[8]d
   handover_drain: 500ms
-  virtual_address: %[3]s9/24
+  virtual_address: "%[9]s9%[10]s"
   interface: eth0
 services:
   app:
     domains:
       as.domain:
         hosts: [as.example.com]
-%[8]s`, h.name, dir, w.net, virtualPort, static.String(), h.ip, 100+10*(1-i), more)
-	for name, content := range map[string]string{"loadbalancer.conf": text, "peer.key": key, "cookie.key": key} {
+%[11]s%[12]s`, h.name, dir, w.at("9", virtualPort), gossip, static.String(), w.at(strconv.Itoa(i+1), 7947), peers, 100+10*(1-i), w.net, w.bits, w.domain, w.more)
+	for name, content := range map[string]string{"loadbalancer.conf": text, "peer.key": key, "cookie.key": key, "gossip.key": gossipKey} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			w.t.Fatal(err)
 		}
@@ -255,12 +300,20 @@ func (h *host) start() {
 }
 
 func (h *host) startJetway() {
-	h.guard = h.run(harness.Binary(h.w.t), "guard", "-c", h.conf)
+	var without []string
+	if h.w.noAdmin {
+		without = []string{harness.RequireTool(h.w.t, "setpriv"), "--bounding-set=-net_admin"}
+	}
+	h.guard = h.run(append(without, harness.Binary(h.w.t), "guard", "-c", h.conf)...)
 }
 
 func (h *host) startKeepalived() {
 	h.w.t.Helper()
-	out, err := h.command("keepalived")
+	args := []string{"keepalived"}
+	if h.w.gossip { // which keepalived does not know
+		args = append(args, "--peer", h.w.net+"1", "--peer", h.w.net+"2")
+	}
+	out, err := h.command(args...)
 	if err != nil {
 		h.w.t.Fatalf("jetway keepalived: %v %s", err, out)
 	}
