@@ -197,6 +197,7 @@ func TestFailover(t *testing.T) {
 	if harness.Long() {
 		t.Run("stopped", func(t *testing.T) { testStopped(t, w) })
 	}
+	t.Run("split", func(t *testing.T) { testSplit(t, w) })
 	t.Run("crash", func(t *testing.T) { testCrash(t, w) })
 }
 

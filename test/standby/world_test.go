@@ -242,7 +242,7 @@ func (w *world) startMember(name string, port int) *nsMember {
 func (m *nsMember) close() { m.server.Close() }
 
 func (w *world) newHost(i int, key string) *host {
-	h := &host{w: w, name: fmt.Sprintf("lb%d", i+1), ns: fmt.Sprintf("lb%d", i+1), ip: fmt.Sprintf("%s%d", w.net, i+1)}
+	h := &host{w: w, name: fmt.Sprintf("lb%d", i+1), ns: fmt.Sprintf("lb%d", i+1), ip: fmt.Sprint(w.net, i+1)}
 	dir := filepath.Join(w.dir, h.name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		w.t.Fatal(err)
