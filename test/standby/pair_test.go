@@ -95,9 +95,12 @@ func TestPair(t *testing.T) {
 	state(b, "w2", "draining")
 
 	// Exit codes of health, and the list of peers.
-	if out, code := command(t, "health", "--admin", a.Admin); code != 0 || !strings.Contains(out, "1 peers") {
-		t.Errorf("health exits with %d: %s", code, out)
-	}
+	eventually(t, "health of a good one exits with 0", 10*time.Second, func() error {
+		if out, code := command(t, "health", "--admin", a.Admin); code != 0 || !strings.Contains(out, "1 peers") {
+			return fmt.Errorf("%d: %s", code, out)
+		}
+		return nil
+	})
 	if out, code := command(t, "health", "--admin", harness.Loopback(harness.FreePort(t))); code != 1 {
 		t.Errorf("health of nobody exits with %d: %s", code, out)
 	}
@@ -112,15 +115,22 @@ func TestPair(t *testing.T) {
 		}
 		return nil
 	})
-	if out, code := command(t, "handover", "--admin", a.Admin, "--drain", "10ms"); code != 1 {
-		t.Errorf("a hand-over to somebody who is not warm, without an address: %d %s", code, out)
-	}
 	// One that is stopped does not answer in time; it must not hold the address.
 	a.Signal(syscall.SIGSTOP)
 	out, code := command(t, "health", "--admin", a.Admin, "--timeout", "300ms")
 	a.Signal(syscall.SIGCONT)
 	if code != 1 {
 		t.Errorf("health of a stopped one exits with %d: %s", code, out)
+	}
+	b.Kill()
+	eventually(t, "a knows that nobody is left to hand over to", 15*time.Second, func() error {
+		if n := healthOf(a).Peers; n != 0 {
+			return fmt.Errorf("%d peers", n)
+		}
+		return nil
+	})
+	if out, code := command(t, "handover", "--admin", a.Admin, "--drain", "10ms"); code != 1 || !strings.Contains(out, "not connected") {
+		t.Errorf("a hand-over to nobody exits with %d: %s", code, out)
 	}
 }
 

@@ -103,7 +103,7 @@ func newWorld(t testing.TB, s setup) *world {
 	for _, h := range w.hosts {
 		h.start()
 	}
-	eventually(t, "one has the address and both are warm", 30*time.Second, func() error {
+	eventually(t, "one has the address and both are warm", 60*time.Second, func() error {
 		for _, h := range w.hosts {
 			if out, err := h.command("health", "--require-warm"); err != nil {
 				return fmt.Errorf("%s: %s", h.name, out)
