@@ -188,7 +188,7 @@ func TestHandoverWithoutRights(t *testing.T) {
 	})
 	try := func(more ...string) (out string, err error) {
 		eventually(t, "somebody can take over", 30*time.Second, func() error { // a busy machine makes peers cold for moments
-			out, err = active.command("handover", append([]string{"--drain", "100ms", "--wait", "1s"}, more...)...)
+			out, err = active.command(append([]string{"handover", "--drain", "100ms", "--wait", "1s"}, more...)...)
 			if strings.Contains(out, "nobody can take over") {
 				return fmt.Errorf("%s", out)
 			}
