@@ -137,8 +137,9 @@ const busy = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; char
 // answer goes out if the socket takes it at once.
 func (c *clientConn) turnAway() {
 	if c.listener.state.Load().tls == nil {
-		c.socket.SetWriteDeadline(time.Now().Add(time.Millisecond))
-		c.socket.Write([]byte(busy)) // it is closed either way
+		c.socket.SetWriteDeadline(time.Now().Add(time.Second)) // not that it waits: a send buffer without a byte takes it
+		c.socket.Write([]byte(busy))                           // it is closed either way
+		swallow(c.socket)
 	}
 	c.socket.Close()
 }

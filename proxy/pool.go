@@ -159,6 +159,12 @@ func memberTLS(host string, cfg balancer.MemberTLS) (*tls.Config, error) {
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("cannot use member_tls.ca_file %q: it holds no certificate", cfg.CAFile)
 		}
+	} else if !cfg.Insecure {
+		// crypto/x509 reads the system's authorities once, when first asked
+		// for. That is better not within the time of the first handshake.
+		if _, err := x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("cannot read the system's certificate authorities: %w", err)
+		}
 	}
 	return c, nil
 }

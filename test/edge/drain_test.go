@@ -159,7 +159,8 @@ func TestDrainOnReload(t *testing.T) {
 	j := s.start(t)
 	a := startAlive(t, s.addr(), m)
 	changed := *s
-	changed.member, changed.limits, changed.timeouts = other.Port, "header_bytes: 8KiB", "drain: 10s, total: 100ms"
+	changed.member, changed.limits, changed.timeouts = other.Port, "header_bytes: 8KiB", "drain: 10s, total: 2s"
+	begun := time.Now()
 	for range 3 {
 		mustReload(t, j, changed.String())
 		if got := want(t, s.addr(), get("/"), 200); string(got.Body) != "other GET /" {
@@ -172,6 +173,7 @@ func TestDrainOnReload(t *testing.T) {
 	if _, status := ask(t, a.idle, get("/")); status != 200 {
 		t.Errorf("the idle connection: %d", status)
 	}
+	time.Sleep(max(0, 2500*time.Millisecond-time.Since(begun))) // the long answer is past the total of the other file by now
 	close(stop)
 	if got, err := a.answer.Await("GET", 5*time.Second); err != nil || !got.Complete {
 		t.Errorf("the long answer: %v, complete %v", err, got.Complete)

@@ -96,7 +96,7 @@ func TestTimeoutBodySlowMember(t *testing.T) {
 // TestTimeoutIdle: a kept connection is closed without a word.
 func TestTimeoutIdle(t *testing.T) {
 	t.Parallel()
-	s, _, _ := edge(t, nil, func(s *site) { s.timeouts = "header: 20s, idle: 1s" })
+	s, _, _ := edge(t, nil, func(s *site) { s.timeouts = "header: 20s, idle: 2s" })
 	c := harness.Dial(t, s.addr())
 	for range 2 {
 		if _, status := ask(t, c, get("/")); status != 200 {
@@ -107,7 +107,7 @@ func TestTimeoutIdle(t *testing.T) {
 	if err := c.AwaitEOF(5 * time.Second); err != nil {
 		t.Errorf("idle connection: %v, want its end", err)
 	}
-	between(t, "idle", time.Since(start), 800*time.Millisecond, 2*time.Second)
+	between(t, "idle", time.Since(start), 1800*time.Millisecond, 4*time.Second)
 }
 
 // deaf returns the port of a listener whose queue is full: connecting to it
