@@ -82,7 +82,6 @@ func Load(path string) (*Config, error) {
 		return nil, fmt.Errorf("cannot read configuration %q: %w", path, err)
 	}
 	c, d := decodeFile(path, data, os.LookupEnv)
-	c.Changed = info.ModTime()
 	for _, f := range d.files {
 		if err := f.check(f.path); err != nil {
 			what, expected, _ := strings.Cut(err.Error(), "; expected ")
@@ -92,6 +91,7 @@ func Load(path string) (*Config, error) {
 	if len(d.problems) > 0 {
 		return nil, d.problems.sorted()
 	}
+	c.Changed = info.ModTime()
 	return c, nil
 }
 

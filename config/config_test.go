@@ -337,6 +337,17 @@ services:
 	}
 }
 
+// TestLoadBroken: a file that is no YAML, or nothing, is a problem with a place.
+func TestLoadBroken(t *testing.T) {
+	for _, text := range []string{"", "{", "- a\n", "loadbalancer: [\n", "\x00"} {
+		path := write(t, t.TempDir(), "lb.conf", text)
+		c, err := Load(path)
+		if c != nil || err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v, %v, want a problem that names the file", text, c, err)
+		}
+	}
+}
+
 func TestLoadTenants(t *testing.T) {
 	dir := t.TempDir()
 	want := []tenant.Entry{{Name: "acme.com", ID: 1}, {Name: "initech.com", ID: 42}}

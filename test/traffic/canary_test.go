@@ -21,7 +21,7 @@ const (
 	canaryAttempts = 3
 )
 
-// TestCanary is issue 3's test under load: nothing may reach the wrong client,
+// TestCanary is the test under load: nothing may reach the wrong client,
 // run twice that must not, or look whole that is not, and nothing may be left
 // behind.
 func TestCanary(t *testing.T) {
