@@ -119,7 +119,7 @@ func TestLimitBody(t *testing.T) {
 		defer c.Close()
 		c.Send(head)
 		go c.Send(body)
-		a, err := c.Await("POST", 5*time.Second)
+		a, err := c.Await("POST", 20*time.Second)
 		if err != nil || a.Status != status {
 			t.Errorf("%s: %v %d %s, want %d", name, err, a.Status, a.Body, status)
 		}
