@@ -48,7 +48,7 @@ func TestManyRanges(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("100,000 ranges checked, routed and printed in %v", took)
-	if took > 5*time.Second {
+	if took > 30*time.Second { // what grows with the square takes minutes
 		t.Errorf("it took %v", took)
 	}
 	odd[each-1] = fmt.Sprintf("%d-%d", (each-1)*10+4, (each-1)*10+9)
