@@ -12,6 +12,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -103,7 +104,12 @@ func readFileMax(path string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, max+1))
+	var b bytes.Buffer // of the right size at once: a list of tenants may have 100 MB
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		b.Grow(int(min(info.Size(), max)) + bytes.MinRead)
+	}
+	_, err = b.ReadFrom(io.LimitReader(f, max+1))
+	return b.Bytes(), err
 }
 
 // Parse decodes data as the configuration file called file. It opens no other

@@ -136,11 +136,14 @@ type columns struct{ active, plan int }
 // active nor plan are ignored. Errors name the line. It reads to the end; the
 // caller bounds the size.
 func ReadCSV(r io.Reader) ([]Entry, error) {
-	data, err := io.ReadAll(r)
-	if err != nil {
+	var all strings.Builder // copies once what knows its size, as files that were read do
+	if sized, ok := r.(interface{ Len() int }); ok {
+		all.Grow(sized.Len())
+	}
+	if _, err := io.Copy(&all, r); err != nil {
 		return nil, err
 	}
-	text := strings.TrimPrefix(string(data), "\ufeff") // names are parts of it
+	text := strings.TrimPrefix(all.String(), "\ufeff") // names are parts of it
 	entries := make([]Entry, 0, strings.Count(text, "\n")+1)
 	cols := columns{active: 2, plan: 3}
 	var rec []string
@@ -152,6 +155,7 @@ func ReadCSV(r io.Reader) ([]Entry, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
+		var err error
 		if rec, err = cutFields(rec, line); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
