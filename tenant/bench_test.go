@@ -99,6 +99,24 @@ func cpuTime() int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
+// BenchmarkFloor is what one read of memory costs at random in a table of a
+// million tenants, each read giving the place of the next: what Whole/uniform
+// costs beyond Whole/hot100 is that read.
+func BenchmarkFloor(b *testing.B) {
+	lines := newTable(million).lines
+	order := rand.Perm(len(lines))
+	for i, at := range order {
+		lines[at].until.Store(int64(order[(i+1)%len(order)]))
+	}
+	before := cpuTime()
+	b.ResetTimer()
+	at := int64(0)
+	for b.Loop() {
+		at = lines[at].until.Load()
+	}
+	b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op")
+}
+
 func BenchmarkWholeList(b *testing.B) {
 	list, err := NewList(millionEntries(), nil)
 	if err != nil {

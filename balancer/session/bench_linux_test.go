@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -47,7 +48,9 @@ func sizes(tb testing.TB) []int {
 	return []int{1_000_000}
 }
 
-// BenchmarkStore: each at random, the hash of the cookie not included.
+// BenchmarkStore: each at random, the hash of the cookie not included. Chained
+// lookups wait for the answer of the one before, as no two requests do: what
+// that costs beside Floor is the memory's.
 func BenchmarkStore(b *testing.B) {
 	for _, n := range sizes(b) {
 		var s *Store
@@ -55,25 +58,88 @@ func BenchmarkStore(b *testing.B) {
 		now := time.Now()
 		run := func(name string, f func(i int)) {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				runtime.LockOSThread() // for cpuTime
+				defer runtime.UnlockOSThread()
 				if s == nil {
 					s, each = full(b, n)
 					now = time.Now()
 				}
 				b.ReportAllocs()
+				began := cpuTime()
 				b.ResetTimer()
 				i := 0
 				for b.Loop() {
 					i += 7919
 					f(i % n)
 				}
+				b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op") // what counts where others use the machine too
 				b.ReportMetric(each, "B/session")
 			})
 		}
 		run("Get", func(i int) { s.Get(key(i), now) })
+		chain := 0
+		run("GetChained", func(i int) {
+			member, _ := s.Get(key((i+chain)%n), now)
+			chain = int(member)
+		})
 		run("Miss", func(i int) { s.Get(key(n+i), now) })
 		run("Use", func(i int) { s.Use(key(i), now, time.Hour) })
 		run("Relearn", func(i int) {
 			s.Learn(Session{Key: key(i), Member: 3, Tenant: uint32(i % 1000), Timeout: time.Hour}, now)
+		})
+	}
+}
+
+// BenchmarkBusy: the sessions in use at a time are far fewer than there are,
+// and all processors look them up.
+func BenchmarkBusy(b *testing.B) {
+	const n, busy = 1_000_000, 10_000
+	s, _ := full(b, n)
+	now := time.Now()
+	keys := make([]Key, busy)
+	for i := range keys {
+		keys[i] = key(i * (n / busy))
+	}
+	for _, at := range []int{1, 100, busy} {
+		b.Run(strconv.Itoa(at), func(b *testing.B) {
+			var began syscall.Rusage
+			syscall.Getrusage(0, &began) // RUSAGE_SELF
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := rand.IntN(at); pb.Next(); i += 7919 {
+					s.Get(keys[i%at], now)
+				}
+			})
+			var ended syscall.Rusage
+			syscall.Getrusage(0, &ended)
+			b.ReportMetric(float64(ended.Utime.Nano()+ended.Stime.Nano()-began.Utime.Nano()-began.Stime.Nano())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// BenchmarkFloor is what one read of memory costs at random, in tables of as
+// many bytes as a million and ten million entries have: in chains, each read
+// giving the place of the next.
+func BenchmarkFloor(b *testing.B) {
+	for _, n := range sizes(b) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			s := newStore(b, Options{})
+			all := reserve[entry](s, n)
+			order := rand.New(rand.NewPCG(1, 2)).Perm(n)
+			for i, at := range order {
+				all[at].lo = uint64(order[(i+1)%n])
+			}
+			began := cpuTime()
+			b.ResetTimer()
+			at := uint64(0)
+			for b.Loop() {
+				at = all[at].lo
+			}
+			b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op")
+			runtime.KeepAlive(s)
 		})
 	}
 }
