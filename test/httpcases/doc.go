@@ -15,7 +15,4 @@
 //	go test ./test/httpcases -run 'Cases/K/K08'    one row
 //	go test ./test/httpcases -run Rivals -rivals   the same rows through HAProxy
 //	                                               and nginx, side by side
-//
-// Rows left out, with the issue that enables them: P11 and B35 (sessions),
-// N15 and N17 (tenants).
 package httpcases

@@ -9,7 +9,7 @@ import (
 )
 
 // forwardingRows are group P: fields of one hop and fields about forwarding.
-// P11 comes with the issue of sessions.
+// P11 stands with the rows of sessions.
 func forwardingRows() []row {
 	without := func(id, what string, drop []string, keep ...string) row {
 		in := G(append(drop, keep...)...)

@@ -79,7 +79,7 @@ func bad502Of(tries int, m msg) []outcome {
 	return []outcome{{status: []int{502}, conn: either, member: []msg{m}, tries: tries}}
 }
 
-// memberRows are group B; B35 comes with the issue of sessions.
+// memberRows are group B; B35 stands with the rows of sessions.
 //
 // Rows with bytes behind an answer are not sent byte by byte: the next request
 // may rightly be on its way before the first of them can be seen.

@@ -82,6 +82,27 @@ func TestNaming(t *testing.T) {
 	f(other, "app.test", "/t/t2/?tenantDomain=t1", nil, "jet", "t2")
 	f(other, "app.test", "/?tenantDomain=t1", nil, "jet", "t1")
 	f(other, "app.test", "/?q=/t/t1/", nil, "shared", "")
+	// Written in other ways it is the name that members read.
+	f(other, "app.test", "/%74/t1/", nil, "jet", "t1")
+	f(other, "app.test", "/x//t//T1;a=/t/t2/", nil, "jet", "t1")
+	f(other, "app.test", "/t/t%31/", nil, "jet", "t1")
+	// Tricks name nobody.
+	f(other, "app.test", "/t/%2574%2531/", nil, "shared", "")
+	f(other, "app.test", "/%2574/t1/", nil, "shared", "")
+	f(other, "app.test", "/T/t1/", nil, "shared", "")
+	f(other, "app.test", "/?tenantDomain=..%2Ft1", nil, "shared", "")
+	for _, target := range []string{"/t/t2/../t1/", "/t/t2/%2e%2E/t1/", "/t/t2/..;x=1/t1/", "/t/t2%2f..%2ft1/", "/x%2ft%2ft1/", "/t/t1%00/",
+		"/t/t1%5c..%5ct2/", "/t/t1\\..\\t2/", "/./t/t1/", "/t/t1%", "/t/t1\x00/"} {
+		c := dialFrom(t, other, harness.Loopback(s.port))
+		c.Send("GET " + target + " HTTP/1.1\r\nHost: app.test\r\n\r\n")
+		a, err := c.Await("GET", 10*time.Second)
+		if err != nil {
+			t.Fatalf("%q: %v", target, err)
+		}
+		if n := len(s.jet.Take()) + len(s.shared.Take()); a.Status != 400 || n != 0 {
+			t.Errorf("%q: %d, and %d requests at members; want 400 and none", target, a.Status, n)
+		}
+	}
 }
 
 // dialFrom connects from a local address of loopback.
