@@ -11,7 +11,7 @@ import (
 func (p *peers) compareConfigs() {
 	states := map[string]string{}
 	for _, v := range p.mesh.Peers() {
-		if !v.Connected {
+		if !v.Connected || v.Version == "" { // it has not said yet how it is
 			continue
 		}
 		before, known := p.configs[v.Node]
