@@ -77,9 +77,7 @@ func (c *clientConn) serve() {
 	s.awake.Add(1)
 	defer func() {
 		s.awake.Add(-1)
-		if s.recovered("client connection", recover()) {
-			c.linger = false
-		}
+		s.recovered("client connection", recover())
 		if over {
 			c.end()
 		}
@@ -181,11 +179,18 @@ func (c *clientConn) next() bool {
 		return false
 	}
 	s.stats.inFlight.Add(1)
-	defer s.stats.inFlight.Add(-1)
 	x := s.exchanges.Get().(*exchange)
 	x.begin(c, set)
 	x.outcome.ClientTime = c.headTime
+	served := false
+	defer func() {
+		s.stats.inFlight.Add(-1)
+		if !served {
+			x.crash()
+		}
+	}()
 	keep := x.serve(head, f)
+	served = true
 	x.conclude()
 	x.end()
 	s.exchanges.Put(x)
@@ -256,6 +261,9 @@ func (c *clientConn) readHead(set *settings) ([]byte, fault) {
 		if err := in.fill(limit + bufferSize); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) && !c.draining() {
 				return nil, headTimeout
+			}
+			if len(b) > 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, clientGone
 			}
 			return nil, noFault
 		}

@@ -125,6 +125,10 @@ func (x *exchange) returnOut() {
 // with. It reports whether the client's connection may carry another request.
 func (x *exchange) serve(head []byte, f fault) (keep bool) {
 	table, f := x.resolve(head, f)
+	if f == clientGone {
+		x.lost(f)
+		return false
+	}
 	nobody := f == noMember && x.decision.Cluster.Config.Wait.Time > 0
 	if f != noFault && !nobody {
 		return x.refuse(f)

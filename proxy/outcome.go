@@ -132,6 +132,19 @@ func (x *exchange) conclude() {
 	}
 }
 
+// crash ends a request that panicked, while the panic is under way: its client
+// is answered if nothing was said yet, and it has a line in the access log as
+// any other. The exchange is not used again.
+func (x *exchange) crash() {
+	defer func() { x.server.recovered("end of a request", recover()) }() // what panicked once may do so again
+	if x.began {
+		x.lost(crashed)
+	} else {
+		x.refuse(crashed)
+	}
+	x.conclude()
+}
+
 // describe adds what only the access log needs to know of the request.
 func (x *exchange) describe() {
 	o, c := &x.outcome, x.conn
