@@ -78,8 +78,10 @@ type Sources struct {
 	Applying   Applying
 	Elastic    Elastic
 	Sessions   func() Sessions // may be nil
-	Events     *Events         // never nil
-	LogLevel   func() string
+	// FindSession looks for one session and changes nothing; may be nil.
+	FindSession func(Question) (SessionView, error)
+	Events      *Events // never nil
+	LogLevel    func() string
 	// SetLogLevel returns an error for a level that there is none.
 	SetLogLevel func(level string) error
 	CheckReload func() error // what Reload would say; changes nothing

@@ -21,45 +21,13 @@ type ElasticList struct {
 	Decisions []any `json:"decisions"`
 }
 
-// Sessions counts learned sessions. Nothing in it identifies one.
-type Sessions struct {
-	Schema    int              `json:"schema_version"`
-	Sessions  int              `json:"sessions"`
-	Max       int              `json:"max"`
-	Tenants   int              `json:"tenants"` // that have sessions
-	Learned   uint64           `json:"learned"` // since the start, like all below
-	Expired   uint64           `json:"expired"`
-	Evicted   uint64           `json:"evicted"` // displaced where there was no room
-	Refused   uint64           `json:"refused"`
-	Deleted   uint64           `json:"deleted"` // by their application
-	FromPeers uint64           `json:"from_peers"`
-	Members   []MemberSessions `json:"members"`
-}
-
-// MemberSessions is how many sessions a member has.
-type MemberSessions struct {
-	Domain   string `json:"domain"`
-	Member   string `json:"member"`
-	Sessions int    `json:"sessions"`
-}
-
-// elastic lists the endpoints about sessions and sizes.
+// elastic lists the endpoints about sizes.
 func (s *Server) elastic() []route {
 	size := []parameter{{"size", "members to have until release"}, {"release", "1: let load decide again"}}
 	return []route{
-		{method: "GET", path: "/api/v1/sessions", summary: "how many learned sessions there are, in all and by member; none by itself", handle: s.sessions, answer: Sessions{}},
 		{method: "GET", path: "/api/v1/autoscale", summary: "domains that scale, and the newest decisions", handle: s.autoscale, answer: ElasticList{}},
 		{method: "POST", path: "/api/v1/domains/{domain}/{sub_domain}/scale", summary: "set the size of a domain by hand, or let load decide again", handle: s.scale, query: size, answer: Done{}},
 	}
-}
-
-func (s *Server) sessions(w http.ResponseWriter, _ *http.Request) {
-	var v Sessions
-	if s.src.Sessions != nil {
-		v = s.src.Sessions()
-	}
-	v.Schema, v.Members = SchemaVersion, list(v.Members)
-	answer(w, http.StatusOK, v)
 }
 
 func (s *Server) autoscale(w http.ResponseWriter, _ *http.Request) {

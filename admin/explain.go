@@ -130,15 +130,8 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "nothing can be explained here")
 		return
 	}
-	var q Question
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil {
-		fail(w, http.StatusBadRequest, "cannot read the question: "+err.Error())
-		return
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		fail(w, http.StatusBadRequest, "cannot read the question: something follows it")
+	q, ok := readQuestion(w, r)
+	if !ok {
 		return
 	}
 	e, err := s.src.Explain(q)
@@ -148,6 +141,21 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	}
 	e.Schema, e.Candidates = SchemaVersion, list(e.Candidates)
 	answer(w, http.StatusOK, e)
+}
+
+// readQuestion reads the body of r; false: it was refused.
+func readQuestion(w http.ResponseWriter, r *http.Request) (q Question, ok bool) {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&q); err != nil {
+		fail(w, http.StatusBadRequest, "cannot read the question: "+err.Error())
+		return q, false
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		fail(w, http.StatusBadRequest, "cannot read the question: something follows it")
+		return q, false
+	}
+	return q, true
 }
 
 // known answers all tenants that are known, as a tenants file.

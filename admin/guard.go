@@ -69,7 +69,7 @@ func open(r *http.Request) bool {
 
 // safe reports whether a request changes nothing.
 func safe(r *http.Request) bool {
-	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.URL.Path == explainPath
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.URL.Path == explainPath || r.URL.Path == sessionPath
 }
 
 // explainPath is asked by POST because a question is more than an address.

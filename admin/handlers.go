@@ -35,7 +35,7 @@ func (s *Server) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.routes = slices.Concat(s.reading(metrics), s.changing(), s.standing(), s.applying(), s.elastic(), s.gossiping())
+	s.routes = slices.Concat(s.reading(metrics), s.changing(), s.standing(), s.applying(), s.sessionRoutes(), s.elastic(), s.gossiping())
 	mux := http.NewServeMux()
 	methods := map[string]map[string]http.HandlerFunc{}
 	for _, r := range s.routes {

@@ -60,13 +60,13 @@ func atMost(seconds float64) string {
 }
 
 func sessionsCommand() *cobra.Command {
-	return show(&cobra.Command{
+	c := show(&cobra.Command{
 		Use:   "sessions",
 		Short: "Count learned sessions",
 		Long: `Counts the sessions that a running Jetway learned, in all and by member. Those of
-affinity mode cookie are not kept anywhere and are not counted. For the member
-of one session ask "jetway explain" with its cookie.`,
-		Example: "  jetway sessions",
+affinity mode cookie are not kept anywhere and are not counted; "jetway sessions
+find" tells about one of any mode.`,
+		Example: "  jetway sessions\n  jetway sessions find http://as.example.com/ --cookie -",
 		Args:    noCommand,
 	}, at("/api/v1/sessions"), func(c *cobra.Command, v *admin.Sessions) error {
 		w := c.OutOrStdout()
@@ -79,6 +79,8 @@ of one session ask "jetway explain" with its cookie.`,
 		}
 		return t.flush()
 	})
+	c.AddCommand(sessionsFind())
+	return c
 }
 
 func tenantsTop() *cobra.Command {

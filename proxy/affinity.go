@@ -95,26 +95,7 @@ func (x *exchange) openCookie() {
 	a := &x.affinity
 	on, now := a.on, x.now
 	a.tag, a.issue = on.Scope.Tag(&a.work, a.tenant), true
-	var value []byte
-	count := 0
-	for i := range x.req.fields {
-		fl := &x.req.fields[i]
-		if len(fl.name) != 6 || fl.drop || !same(fl.name, "cookie") {
-			continue
-		}
-		for rest := fl.value; len(rest) > 0; {
-			var name, v []byte
-			name, v, _, rest = nextCookie(rest)
-			if !ownName(name, on) {
-				continue
-			}
-			fl.edit = true
-			if string(name[len(name)-session.TagSize:]) == string(a.tag[:]) {
-				value = v
-				count++
-			}
-		}
-	}
+	value, count := x.ownCookie()
 	if count == 0 {
 		return
 	}
@@ -131,6 +112,31 @@ func (x *exchange) openCookie() {
 		return
 	}
 	a.issue = o.Old || age > on.Timeout/4
+}
+
+// ownCookie returns the value of Jetway's own cookie of this cluster and tenant,
+// and how many there are. All of them stay behind on the way to the member.
+func (x *exchange) ownCookie() (value []byte, count int) {
+	a := &x.affinity
+	for i := range x.req.fields {
+		fl := &x.req.fields[i]
+		if len(fl.name) != 6 || fl.drop || !same(fl.name, "cookie") {
+			continue
+		}
+		for rest := fl.value; len(rest) > 0; {
+			var name, v []byte
+			name, v, _, rest = nextCookie(rest)
+			if !ownName(name, a.on) {
+				continue
+			}
+			fl.edit = true
+			if string(name[len(name)-session.TagSize:]) == string(a.tag[:]) {
+				value = v
+				count++
+			}
+		}
+	}
+	return value, count
 }
 
 // ownName reports whether a cookie's name is one of Jetway's own, of whichever

@@ -65,7 +65,10 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 	}
 	if !ok {
 		if old, rotated := a.on.Scope.OldKey(&a.work, a.tenant, value); rotated {
-			if member, ok = store.Get(old, x.now); ok && !x.explained {
+			switch member, ok = store.Get(old, x.now); {
+			case ok && x.explained:
+				key = old // where it is
+			case ok:
 				store.Learn(a.session(key, member), x.now)
 				store.Delete(old, x.now)
 			}

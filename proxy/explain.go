@@ -58,20 +58,11 @@ type Explanation struct {
 // Explain answers a Question. It may ask the tenant directory, as the request
 // would.
 func (s *Server) Explain(q Question) (*Explanation, error) {
-	l, err := s.listenerFor(q)
+	x, table, f, err := s.rehearse(q)
 	if err != nil {
 		return nil, err
 	}
-	head, err := q.head()
-	if err != nil {
-		return nil, err
-	}
-	x, st := s.detached(l, q), l.state.Load()
-	_, _, f := scanHead(head, 0)
-	if f == noFault && len(head) > x.set.Limits.HeaderBytes {
-		f = headTooLarge
-	}
-	table, f := x.resolve(head, f)
+	st := x.conn.listener.state.Load()
 	e := &Explanation{Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: q.Client, Trusted: x.conn.rules(x.set).trusted,
 		Host: string(x.req.host), Now: x.now, Decision: &x.decision}
 	if table == nil || x.decision.Host == nil {
@@ -92,6 +83,25 @@ func (s *Server) Explain(q Question) (*Explanation, error) {
 	}
 	e.refused(f)
 	return e, nil
+}
+
+// rehearse decides about a request without serving it, as far as resolve does.
+func (s *Server) rehearse(q Question) (x *exchange, table *balancer.Table, f fault, err error) {
+	l, err := s.listenerFor(q)
+	if err != nil {
+		return nil, nil, noFault, err
+	}
+	head, err := q.head()
+	if err != nil {
+		return nil, nil, noFault, err
+	}
+	x = s.detached(l, q)
+	_, _, f = scanHead(head, 0)
+	if f == noFault && len(head) > x.set.Limits.HeaderBytes {
+		f = headTooLarge
+	}
+	table, f = x.resolve(head, f)
+	return x, table, f, nil
 }
 
 // foresee goes on where serve would look for the session and choose a member.

@@ -143,6 +143,27 @@ func (s *Store) Get(k Key, now time.Time) (member uint64, ok bool) {
 	return s.members.id(row), true
 }
 
+// Sighting is what is known of one session.
+type Sighting struct {
+	Member  uint64
+	Left    time.Duration // that it lives if nobody asks for it
+	Timeout time.Duration
+	Own     bool // its last change was made here, not learned from a peer
+}
+
+// Look is Get with all that is known; nothing is refreshed by it.
+func (s *Store) Look(k Key, now time.Time) (v Sighting, ok bool) {
+	sh := s.shard(&k)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	e := sh.find(&k)
+	if e == nil || e.deleted() || int64(e.expiry) <= s.tick(now) {
+		return v, false
+	}
+	return Sighting{Member: s.members.id(e.member), Timeout: e.timeout(), Own: e.origin() == 0,
+		Left: s.start.Add(time.Duration(e.expiry) * unit).Sub(now)}, true
+}
+
 // Use is Get for a request of the session: it lives for timeout from now on.
 func (s *Store) Use(k Key, now time.Time, timeout time.Duration) (member uint64, ok bool) {
 	sh := s.shard(&k)
