@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -80,6 +81,8 @@ type Sources struct {
 	Sessions   func() Sessions // may be nil
 	// FindSession looks for one session and changes nothing; may be nil.
 	FindSession func(Question) (SessionView, error)
+	// SumSessions goes through all learned sessions; may be nil.
+	SumSessions func([]SessionGroup) SessionCounts
 	Events      *Events // never nil
 	LogLevel    func() string
 	// SetLogLevel returns an error for a level that there is none.
@@ -114,6 +117,7 @@ type Server struct {
 	denials     *rate
 	complaints  *rate // of the log
 	working     chan struct{}
+	counting    sync.Mutex    // held while sessions are counted
 	following   atomic.Int64  // streams of events
 	stopping    chan struct{} // closed once Run stops
 }

@@ -24,7 +24,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		most := int64(bodyMax)
-		if r.URL.Path == preparePath {
+		if r.URL.Path == preparePath || r.URL.Path == countPath {
 			most = configMax
 		}
 		if r.ContentLength > most {
@@ -69,10 +69,14 @@ func open(r *http.Request) bool {
 
 // safe reports whether a request changes nothing.
 func safe(r *http.Request) bool {
-	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.URL.Path == explainPath || r.URL.Path == sessionPath
+	switch r.URL.Path {
+	case explainPath, sessionPath, countPath: // a question may be more than an address
+		return true
+	}
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
-// explainPath is asked by POST because a question is more than an address.
+// explainPath is asked by POST because a request is more than an address.
 const explainPath = "/api/v1/explain"
 
 // admit decides whether r may go on, and if not, how it is answered.

@@ -1,6 +1,9 @@
 package admin
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+)
 
 // Sessions counts learned sessions. Nothing in it identifies one.
 type Sessions struct {
@@ -58,8 +61,36 @@ type SessionMember struct {
 	Serves bool   `json:"serves"` // requests of the session go there
 }
 
+// SessionGroups asks how many learned sessions there are of some kinds.
+type SessionGroups struct {
+	Groups []SessionGroup `json:"groups"`
+}
+
+// SessionGroup is the learned sessions of a domain, or those of some of its
+// members and tenants.
+type SessionGroup struct {
+	Domain    string   `json:"domain"`
+	SubDomain string   `json:"sub_domain,omitempty"` // empty: all
+	Members   []string `json:"members,omitempty"`    // ids; empty: all
+	Tenants   []int64  `json:"tenants,omitempty"`    // ids, 0 is nobody; empty: all
+}
+
+// SessionCounts answers SessionGroups.
+type SessionCounts struct {
+	Schema   int   `json:"schema_version"`
+	Sessions int   `json:"sessions"` // all that are bound to a member that is there
+	Any      int   `json:"any"`      // those of one group or more
+	Groups   []int `json:"groups"`   // as asked; one may be in several
+}
+
+// SessionGroupsMax bounds the groups of one question, and so what counting costs.
+const SessionGroupsMax = 1000
+
 // sessionPath is asked by POST: a cookie in an address would end in logs.
 const sessionPath = "/api/v1/sessions/find"
+
+// countPath is asked by POST because a question may name many tenants.
+const countPath = "/api/v1/sessions/count"
 
 // sessionRoutes lists the endpoints about sessions.
 func (s *Server) sessionRoutes() []route {
@@ -67,6 +98,8 @@ func (s *Server) sessionRoutes() []route {
 		{method: "GET", path: "/api/v1/sessions", summary: "how many learned sessions there are, in all and by member", handle: s.sessions, answer: Sessions{}},
 		{method: "POST", path: sessionPath, summary: "the session of a request, by its cookie: whose it is, how long it lives; nothing is sent or refreshed",
 			handle: s.findSession, body: Question{}, answer: SessionView{}},
+		{method: "POST", path: countPath, summary: "how many learned sessions some members and tenants have; nothing is changed",
+			handle: s.countSessions, body: SessionGroups{}, answer: SessionCounts{}},
 	}
 }
 
@@ -94,5 +127,29 @@ func (s *Server) findSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.Schema, v.Cookies = SchemaVersion, list(v.Cookies)
+	answer(w, http.StatusOK, v)
+}
+
+func (s *Server) countSessions(w http.ResponseWriter, r *http.Request) {
+	var q SessionGroups
+	if !decode(w, r, &q) {
+		return
+	}
+	if s.src.SumSessions == nil {
+		fail(w, http.StatusNotFound, "there are no sessions here")
+		return
+	}
+	if len(q.Groups) > SessionGroupsMax {
+		fail(w, http.StatusUnprocessableEntity, fmt.Sprintf("%d groups; expected at most %d", len(q.Groups), SessionGroupsMax))
+		return
+	}
+	if !s.counting.TryLock() { // it goes through all of them
+		w.Header().Set("Retry-After", "1")
+		fail(w, http.StatusServiceUnavailable, "sessions are being counted for somebody else")
+		return
+	}
+	defer s.counting.Unlock()
+	v := s.src.SumSessions(q.Groups)
+	v.Schema, v.Groups = SchemaVersion, list(v.Groups)
 	answer(w, http.StatusOK, v)
 }

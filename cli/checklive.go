@@ -28,6 +28,7 @@ func (a *against) flags(c *cobra.Command) {
 	c.Flags().StringVar(&a.what, "against", "", "tell what the file would change: of the Jetway that runs (`live`), or of another file")
 	c.Flags().IntVar(&a.most, "max-moved-tenants", -1, "with --against: fail if more than `N` tenants would go to another domain")
 	c.Flags().StringVar(&a.client.address, "admin", "", "with --against live: `address` of the admin API (default: that of the file)")
+	a.client.trustFlags(c, "with --against live: ")
 	outputFlag(c, &a.output)
 }
 
@@ -42,6 +43,11 @@ func (a *against) run(c *cobra.Command, next *config.Config) error {
 		return err
 	}
 	d := compare(before, after)
+	if a.what == "live" {
+		if err := d.count(c, a.client); err != nil {
+			return err
+		}
+	}
 	if next.Tenants.Directory.File == "" && before.list.Len() > 0 {
 		d.Remarks = append(d.Remarks, "ids of tenants are taken as the running Jetway knows them; the directory of the file was not asked")
 	}
@@ -142,6 +148,7 @@ func (a *against) print(w io.Writer, d *Difference) error {
 	for _, s := range d.Sessions {
 		say("sessions break: %s", s)
 	}
+	d.sayLearned(say)
 	for _, r := range d.Remarks {
 		say("%s", r)
 	}
@@ -161,7 +168,7 @@ func fewOf(list []string) string {
 
 // check refuses flags that say nothing together.
 func (a *against) check(c *cobra.Command) error {
-	for _, name := range []string{"max-moved-tenants", "admin", "output"} {
+	for _, name := range []string{"max-moved-tenants", "admin", "token-file", "ca", "cert", "key", "output"} {
 		if a.what == "" && c.Flags().Changed(name) {
 			return &usageError{errors.New("--" + name + " belongs to --against live"), c.CommandPath()}
 		}

@@ -65,10 +65,7 @@ const (
 func clientFlags(c *cobra.Command) *client {
 	cl := &client{}
 	c.Flags().StringVar(&cl.address, "admin", "", "`address` of the admin API (default: admin.address of the configuration file, else "+admin.DefaultAddress+")")
-	c.Flags().StringVar(&cl.tokenFile, "token-file", "", "`file` with the token to send (default: admin.token_file of the configuration file, else JETWAY_ADMIN_TOKEN)")
-	c.Flags().StringVar(&cl.caFile, "ca", "", "PEM `file` of who signs the certificate of the admin API")
-	c.Flags().StringVar(&cl.certFile, "cert", "", "PEM `file` of a client certificate, and its key unless --key is given")
-	c.Flags().StringVar(&cl.keyFile, "key", "", "PEM `file` of the key of --cert")
+	cl.trustFlags(c, "")
 	configFlag(c, &cl.file)
 	c.Long += "\n\nExit codes: 0 it worked, 1 it did not or Jetway cannot be reached, 2 the command\nline is wrong."
 	c.PreRunE = func(c *cobra.Command, _ []string) error {

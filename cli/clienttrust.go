@@ -11,8 +11,18 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"jetway/config"
 )
+
+// trustFlags gives a command the flags that say who asks, and whom it believes.
+func (cl *client) trustFlags(c *cobra.Command, when string) {
+	c.Flags().StringVar(&cl.tokenFile, "token-file", "", when+"`file` with the token to send (default: admin.token_file of the configuration file, else JETWAY_ADMIN_TOKEN)")
+	c.Flags().StringVar(&cl.caFile, "ca", "", when+"PEM `file` of who signs the certificate of the admin API")
+	c.Flags().StringVar(&cl.certFile, "cert", "", when+"PEM `file` of a client certificate, and its key unless --key is given")
+	c.Flags().StringVar(&cl.keyFile, "key", "", when+"PEM `file` of the key of --cert")
+}
 
 // trust decides whom the client believes and as whom it comes. own is the
 // admin section of the configuration that the address was taken from, zero

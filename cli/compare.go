@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"jetway/admin"
 	"jetway/balancer"
 	"jetway/config"
 	"jetway/tenant"
@@ -25,6 +26,12 @@ type Difference struct {
 	Members  []string     `json:"members"`  // static ones that come or go, in words
 	Sessions []string     `json:"sessions"` // whose break, in words
 	Remarks  []string     `json:"remarks"`
+	// Learned is how many learned sessions break; nil: nobody was asked.
+	Learned *BrokenSessions `json:"learned_sessions,omitempty"`
+
+	lost    []lostSessions       // those of Sessions that can be counted
+	leaving map[string]tenantIDs // by domain: ids of tenants that go elsewhere
+	renamed map[string]tenantIDs // likewise: of those who stay, under another id or none
 }
 
 // HostChange is a host pattern that comes, goes, or leads to something else.
@@ -92,7 +99,8 @@ const nowhere = "nowhere: "
 
 // compare returns what changes from before to after.
 func compare(before, after *side) *Difference {
-	d := &Difference{Hosts: []HostChange{}, Moves: []Move{}, Members: []string{}, Sessions: []string{}, Remarks: []string{}}
+	d := &Difference{Hosts: []HostChange{}, Moves: []Move{}, Members: []string{}, Sessions: []string{}, Remarks: []string{},
+		leaving: map[string]tenantIDs{}, renamed: map[string]tenantIDs{}}
 	d.compareHosts(before, after)
 	d.compareTenants(before, after)
 	d.compareMembers(before, after)
@@ -163,6 +171,8 @@ func (d *Difference) compareTenants(before, after *side) {
 		}
 		g.others()
 		d.Moves = append(d.Moves, g.result(moved)...)
+		merge(d.leaving, g.leaving)
+		merge(d.renamed, g.renamed)
 	}
 	d.Moved = len(moved)
 }
@@ -196,10 +206,12 @@ type alike struct {
 	forms         []tenant.Rule
 	moves         map[[3]string]*Move // by who, before and after
 	b, a          balancer.Decision
+	leaving       map[string]tenantIDs // as in Difference
+	renamed       map[string]tenantIDs
 }
 
 func newAlike(hosts []string, before, after *side) *alike {
-	g := &alike{hosts: hosts, before: before, after: after, moves: map[[3]string]*Move{}}
+	g := &alike{hosts: hosts, before: before, after: after, moves: map[[3]string]*Move{}, leaving: map[string]tenantIDs{}, renamed: map[string]tenantIDs{}}
 	for _, s := range []*side{before, after} {
 		rules := s.cfg.Tenants.Identify
 		if c := s.hosts[hosts[0]]; len(c) > 0 && s.cfg.Tenants.Services[c[0].Service] != nil {
@@ -234,6 +246,7 @@ func (g *alike) route(who, name string) {
 func (g *alike) compare(who, name string, form tenant.Rule, tenantName string) {
 	r := request(g.hosts[0], form, tenantName)
 	b, a := g.before.destination(&r, &g.b), g.after.destination(&r, &g.a)
+	g.noteSessions(b, a)
 	if b == a || b == nowhere+string(balancer.NoHost) {
 		return
 	}
@@ -307,7 +320,7 @@ func (d *Difference) compareMembers(before, after *side) {
 	for _, m := range before.cfg.Static {
 		if !hasMember(after.cfg.Static, m) {
 			d.Members = append(d.Members, fmt.Sprintf("%s/%s goes", m.Domain, m.ID))
-			d.Sessions = append(d.Sessions, fmt.Sprintf("those bound to member %s/%s: it goes", m.Domain, m.ID))
+			d.breaks(admin.SessionGroup{Domain: m.Domain, Members: []string{m.ID}}, "those bound to member %s/%s: it goes", m.Domain, m.ID)
 		}
 	}
 	for _, m := range after.cfg.Static {
@@ -329,25 +342,30 @@ func (d *Difference) compareSessions(before, after *side) {
 			continue
 		}
 		at := slices.IndexFunc(after.cfg.Clusters, func(c balancer.ClusterConfig) bool { return c.Key == b.Key })
+		all := admin.SessionGroup{Domain: b.Key.Domain, SubDomain: b.Key.SubDomain}
+		if b.Affinity.Mode != balancer.AffinityLearn {
+			all.Domain = "" // nobody has counted them
+		}
 		if at < 0 {
-			d.Sessions = append(d.Sessions, fmt.Sprintf("all of %s: it goes", b.Key))
+			d.breaks(all, "all of %s: it goes", b.Key)
 			continue
 		}
 		x, y := &b.Affinity, &after.cfg.Clusters[at].Affinity
 		switch {
 		case x.Mode != y.Mode:
-			d.Sessions = append(d.Sessions, fmt.Sprintf("all of %s: affinity.mode changes from %s to %s", b.Key, x.Mode, y.Mode))
+			d.breaks(all, "all of %s: affinity.mode changes from %s to %s", b.Key, x.Mode, y.Mode)
 		case x.KeyFile != y.KeyFile:
-			d.Sessions = append(d.Sessions, fmt.Sprintf("all of %s, unless the new key_file holds the old key too", b.Key))
+			d.breaks(all, "all of %s, unless the new key_file holds the old key too", b.Key)
 		case x.Mode == balancer.AffinityCookie && x.Cookie.Name != y.Cookie.Name:
-			d.Sessions = append(d.Sessions, fmt.Sprintf("all of %s: the cookie's name changes", b.Key))
+			d.breaks(all, "all of %s: the cookie's name changes", b.Key)
 		case (x.Mode == balancer.AffinityLearn || x.Mode == balancer.AffinityRoute) && !subset(x.Cookies, y.Cookies):
-			d.Sessions = append(d.Sessions, fmt.Sprintf("some of %s: a session cookie is not looked at any more", b.Key))
+			d.breaks(all, "some of %s: a session cookie is not looked at any more", b.Key)
 		}
 	}
 	if d.Moved > 0 {
 		d.Sessions = append(d.Sessions, fmt.Sprintf("those of the %d tenants that move, at the hosts they move for", d.Moved))
 	}
+	d.countTenants(before)
 }
 
 func subset(a, b []string) bool {

@@ -32,6 +32,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Applying:    admin.Applying{Prepare: lb.reloader.prepareFile, Commit: lb.reloader.commitFile, Rollback: lb.reloader.rollbackFile},
 		Sessions:    lb.sessionView,
 		FindSession: lb.findSession,
+		SumSessions: lb.countSessions,
 		Elastic:     lb.elasticSource(),
 		Collectors:  []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newMemberMetrics(lb), newCheckMetrics(lb.prober), newScalingMetrics(lb.scaler, lb.router), lb.panics},
 		Standby:     lb.standbySource(),

@@ -88,7 +88,7 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 }
 
 func (a *affinity) session(key session.Key, member uint64) session.Session {
-	return session.Session{Key: key, Member: member, Tenant: uint32(a.tenant) ^ uint32(a.tenant>>32), Timeout: a.on.Timeout}
+	return session.Session{Key: key, Member: member, Tenant: session.TenantOf(a.tenant), Timeout: a.on.Timeout}
 }
 
 // markCookies has the session cookies of the request removed on the way.

@@ -37,6 +37,9 @@ func MemberID(domain, id string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
+// TenantOf is the Session.Tenant of a tenant's id; 0 is nobody's.
+func TenantOf(id int64) uint32 { return uint32(id) ^ uint32(id>>32) }
+
 // NodeID is what sessions call the load balancer that learned them.
 func NodeID(node string) uint32 {
 	sum := sha256.Sum256([]byte("node\x00" + node))

@@ -87,6 +87,7 @@ func TestEveryEndpoint(t *testing.T) {
 	f("GET", "/api/v1/sessions", "", 200, `"max"`)
 	f("POST", "/api/v1/sessions/find", `{"method":"GET","url":"http://`+host+`/"}`, 200, `"verdict": "none"`)
 	f("POST", "/api/v1/sessions/find", `{"url":"nonsense"}`, 400, "names no host")
+	f("POST", "/api/v1/sessions/count", `{"groups":[{"domain":"shop"}]}`, 200, `"any": 0`)
 	f("GET", "/api/v1/autoscale", "", 200, `"decisions": []`)
 	f("GET", "/api/v1/health", "", 200, `"ok": true`)
 	f("GET", "/api/v1/peers", "", 200, `"peers": []`)
