@@ -109,6 +109,7 @@ type Server struct {
 	listener net.Listener // nil: not bound
 	auth     atomic.Pointer[auth]
 	routes   []route
+	registry *prometheus.Registry
 
 	allowedHost string // besides loopback, what Host may say
 	stats       stats

@@ -16,6 +16,7 @@ import (
 // metrics joins everything that is measured in a registry of our own.
 func (s *Server) metrics() (http.Handler, error) {
 	registry := prometheus.NewRegistry()
+	s.registry = registry
 	all := append([]prometheus.Collector{collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newSnapshot(s)}, s.src.Collectors...)
 	for _, c := range all {
@@ -29,6 +30,9 @@ func (s *Server) metrics() (http.Handler, error) {
 		Timeout:             20 * time.Second,
 	}), nil
 }
+
+// Metrics returns all that /metrics answers.
+func (s *Server) Metrics() prometheus.Collector { return s.registry }
 
 // snapshot turns the routing table and the state of the process into metrics
 // when it is asked, so that requests pay nothing for them.

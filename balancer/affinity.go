@@ -191,6 +191,7 @@ func (a *Affinity) HasParameter(name []byte) bool {
 // brokenSessions says when to log that sessions of a cluster had to move: a
 // member that goes may leave a hundred thousand behind.
 type brokenSessions struct {
+	all    atomic.Uint64
 	since  atomic.Uint64 // not logged yet
 	logged atomic.Int64  // unix nanoseconds
 }
@@ -199,6 +200,7 @@ type brokenSessions struct {
 // to be logged now: 0, or all since a second ago or longer.
 func (c *Cluster) SessionBroken(now int64) uint64 {
 	b := &c.State.broken
+	b.all.Add(1)
 	b.since.Add(1)
 	last := b.logged.Load()
 	if now-last < int64(time.Second) || !b.logged.CompareAndSwap(last, now) {
@@ -206,3 +208,6 @@ func (c *Cluster) SessionBroken(now int64) uint64 {
 	}
 	return b.since.Swap(0)
 }
+
+// SessionsBroken returns how often a session had lost its member.
+func (s *ClusterState) SessionsBroken() uint64 { return s.broken.all.Load() }

@@ -34,7 +34,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		FindSession: lb.findSession,
 		SumSessions: lb.countSessions,
 		Elastic:     lb.elasticSource(),
-		Collectors:  []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newMemberMetrics(lb), newCheckMetrics(lb.prober), newScalingMetrics(lb.scaler, lb.router), lb.panics},
+		Collectors:  []prometheus.Collector{lb.server.Collector(), newTenantMetrics(lb), newMemberMetrics(lb), newSessionMetrics(lb), newCheckMetrics(lb.prober), newScalingMetrics(lb.scaler, lb.router), lb.panics},
 		Standby:     lb.standbySource(),
 		Explain:     lb.explain,
 		Known:       lb.tenants.writeKnown,

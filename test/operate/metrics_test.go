@@ -24,13 +24,22 @@ func TestContrib(t *testing.T) {
 	s := start(t, "", "")
 	s.ask(t, "GET /t/acme/ HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 	_, text := s.Get("/metrics")
-	there := map[string]bool{"jetway_tls_cert_not_after_seconds": true, // with TLS
-		"jetway_directory_questions_total": true} // with a directory that is asked
+	there := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)`).FindAllStringSubmatch(text, -1) {
 		there[m[1]] = true
 		if m[2] == "histogram" {
 			there[m[1]+"_bucket"], there[m[1]+"_sum"], there[m[1]+"_count"] = true, true, true
 		}
+	}
+	doc := readFile(t, "../../docs/metrics.md") // which another test compares with what is registered
+	for name := range there {
+		bare := regexp.MustCompile("_(bucket|sum|count)$").ReplaceAllString(name, "")
+		if strings.HasPrefix(name, "jetway_") && !strings.Contains(doc, "`"+name+"`") && !strings.Contains(doc, "`"+name+"{") && !strings.Contains(doc, "`"+bare+"{") {
+			t.Errorf("docs/metrics.md lacks %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`(jetway_[a-z_0-9]+)").FindAllStringSubmatch(doc, -1) {
+		there[m[1]] = true // some have series only with peers, TLS and the like
 	}
 	for _, file := range []string{"../../contrib/jetway-alerts.yml", "../../contrib/jetway-grafana.json"} {
 		b, err := os.ReadFile(file)
