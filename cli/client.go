@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -172,6 +173,9 @@ func (cl *client) sign(req *http.Request) {
 
 // refusal makes an error of an answer that is none of the good ones.
 func refusal(status int, body []byte) error {
+	if status == http.StatusBadRequest && strings.Contains(string(body), "HTTP request to an HTTPS server") {
+		return errors.New("this admin API speaks HTTPS: use --admin https://HOST:PORT")
+	}
 	var said admin.Failure
 	if json.Unmarshal(body, &said) != nil || said.Error == "" {
 		return fmt.Errorf("%s (status %d)", printable(firstLine(errors.New(string(body)))), status)
@@ -198,6 +202,13 @@ func (cl *client) unreachable(err error) error {
 	var inner *url.Error
 	if errors.As(err, &inner) {
 		err = inner.Err
+	}
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("cannot trust the admin API at %s: %w\nSay with --ca who signs its certificate, or with -c which configuration names it", cl.base, err)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Errorf("cannot reach Jetway at %s: its admin API speaks plain HTTP; use --admin http://...", cl.base)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || os.IsTimeout(err) {
 		return fmt.Errorf("cannot reach Jetway at %s: %w\nIs it running? Start it with \"jetway run\", or say with --admin where its admin API is", cl.base, err)

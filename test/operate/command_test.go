@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,15 +14,13 @@ import (
 	"jetway/test/harness"
 )
 
-// TestEveryCommand runs each command over the API against a running Jetway, as
-// a table and as JSON.
-func TestEveryCommand(t *testing.T) {
-	t.Parallel()
-	s := start(t, "", "")
-	s.ask(t, "GET /t/acme/ HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+// everyCommand runs each command over the API against s, as a table and as
+// JSON; how are the flags that say where and who.
+func everyCommand(t *testing.T, s site, how ...string) {
+	t.Helper()
 	f := func(want string, args ...string) {
 		t.Helper()
-		if out := run(t, 0, append(args, "--admin", s.Admin)...); !strings.Contains(out, want) {
+		if out := run(t, 0, append(args, how...)...); !strings.Contains(out, want) {
 			t.Errorf("jetway %s lacks %q:\n%s", strings.Join(args, " "), want, out)
 		}
 	}
@@ -32,7 +31,7 @@ func TestEveryCommand(t *testing.T) {
 		if words[0] == "health" {
 			continue
 		}
-		out := run(t, 0, append(words, "-o", "json", "--admin", s.Admin)...)
+		out := run(t, 0, slices.Concat(words, []string{"-o", "json"}, how)...)
 		var v map[string]any
 		if err := json.Unmarshal([]byte(out), &v); err != nil || v["schema_version"] != 1.0 {
 			t.Errorf("jetway %s -o json is no JSON of version 1 (%v): %s", args, err, out)
@@ -47,8 +46,17 @@ func TestEveryCommand(t *testing.T) {
 	f("nothing was changed", "drain", "w1", "--dry-run")
 	f("reloaded", "reload")
 	f("w1", "explain", "GET", "http://"+host+"/")
+	f("affinity", "sessions", "find", "http://"+host+"/", "--cookie", "a=b")
 	f("debug", "log-level", "debug")
 	f("debug", "log-level")
+}
+
+// TestEveryCommand runs each command over the API against a running Jetway.
+func TestEveryCommand(t *testing.T) {
+	t.Parallel()
+	s := start(t, "", "")
+	s.ask(t, "GET /t/acme/ HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+	everyCommand(t, s, "--admin", s.Admin)
 	for shell, want := range map[string]string{"bash": "jetway", "zsh": "#compdef jetway", "fish": "jetway"} {
 		if out := run(t, 0, "completion", shell); !strings.Contains(out, want) {
 			t.Errorf("completion %s: %.100s", shell, out)
