@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -71,20 +73,21 @@ func (cl *client) installation(ctx context.Context, others []string) ([]*applyTa
 			return nil, err
 		}
 		for _, p := range list.Peers {
-			if p.Admin == "" || !p.Connected {
-				return nil, fmt.Errorf("peer %q is not connected, so that its version cannot be changed with the others; wait for it, or name all that there are with --also", p.Name)
+			address, err := adminOf(&p)
+			if err != nil {
+				return nil, err
 			}
-			others = append(others, p.Admin)
+			if base, err := cl.baseOf(address); err == nil && base == cl.base {
+				return nil, fmt.Errorf("peer %q says that its admin API is at %s, which is the one that was asked; name all that there are with --also", p.Name, p.Admin)
+			}
+			others = append(others, address)
 		}
 	}
 	all := []*applyTarget{{client: cl}}
 	for _, address := range others {
-		base, err := baseURL(address)
+		base, err := cl.baseOf(address)
 		if err != nil {
 			return nil, fmt.Errorf("cannot use admin address %q: %w", address, err)
-		}
-		if strings.HasPrefix(cl.base, "https://") && !strings.Contains(address, "://") {
-			base = strings.Replace(base, "http://", "https://", 1)
 		}
 		if slices.ContainsFunc(all, func(t *applyTarget) bool { return t.client.base == base }) {
 			continue
@@ -94,6 +97,39 @@ func (cl *client) installation(ctx context.Context, others []string) ([]*applyTa
 		all = append(all, &applyTarget{client: &other})
 	}
 	return all, nil
+}
+
+// baseOf is baseURL for another load balancer, whose admin API is spoken to as
+// the first one's.
+func (cl *client) baseOf(address string) (string, error) {
+	base, err := baseURL(address)
+	if strings.HasPrefix(cl.base, "https://") && !strings.Contains(address, "://") {
+		base = strings.Replace(base, "http://", "https://", 1)
+	}
+	return base, err
+}
+
+// adminOf returns where a peer's admin API is found from here.
+func adminOf(p *standby.PeerView) (string, error) {
+	if p.Admin == "" || !p.Connected {
+		return "", fmt.Errorf("peer %q is not connected, so that its version cannot be changed with the others; wait for it, or name all that there are with --also", p.Name)
+	}
+	host, port, err := net.SplitHostPort(p.Admin)
+	if err != nil {
+		return "", fmt.Errorf("cannot use admin address %q of peer %q: %w", p.Admin, p.Name, err)
+	}
+	from, _, err := net.SplitHostPort(p.Address) // where it speaks to the other one
+	if err != nil {
+		from = ""
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && ip.IsUnspecified() && from != "":
+		return net.JoinHostPort(from, port), nil
+	case err == nil && ip.IsLoopback() && !admin.LoopbackAddress(net.JoinHostPort(from, "0")):
+		return "", fmt.Errorf("peer %q has its admin API at %s, where only its own machine reaches it; give it an admin.address and admin.tls, or name all that there are with --also", p.Name, p.Admin)
+	}
+	return p.Admin, nil
 }
 
 // applyTarget is one load balancer that a file is put in force on.

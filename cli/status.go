@@ -56,7 +56,7 @@ func printOverview(w io.Writer, v *admin.Overview, now time.Time) error {
 	fmt.Fprintf(w, "%s  jetway %s, pid %d, up %s\n", printable(v.Name), v.Build.Version, v.PID, now.Sub(v.Started).Round(time.Second))
 	fmt.Fprintf(w, "state      %s; %d requests in flight\n", printable(state), v.InFlight)
 	fmt.Fprintf(w, "listeners  %s\n", strings.Join(v.Listeners, "  "))
-	fmt.Fprintf(w, "config     %s, %s %s\n", printable(v.Config), loaded, v.LastReload.Time.Local().Format(time.DateTime))
+	fmt.Fprintf(w, "config     %s, version %s, %s %s\n", printable(v.Config), v.Version, loaded, v.LastReload.Time.Local().Format(time.DateTime))
 	if v.LastReload.Error != "" {
 		fmt.Fprintf(w, "           %s\n", strings.ReplaceAll(strings.TrimSpace(v.LastReload.Error), "\n", "\n           "))
 	}
