@@ -211,7 +211,11 @@ func (s *Server) Listen() error {
 		}
 		return fmt.Errorf("cannot listen on admin address %q: %w", s.cfg.Address, err)
 	}
-	s.listener = &cappedListener{Listener: l, refused: &s.stats.turnedAway}
+	perSecond := connectionsPerSecond
+	if s.auth.Load().tls != nil {
+		perSecond = handshakesPerSecond
+	}
+	s.listener = &cappedListener{Listener: l, refused: &s.stats.turnedAway, pace: newRate(float64(perSecond))}
 	if s.auth.Load().tls != nil {
 		s.listener = tls.NewListener(s.listener, &tls.Config{MinVersion: tls.VersionTLS12,
 			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.auth.Load().tls, nil }})
@@ -256,6 +260,7 @@ type cappedListener struct {
 	net.Listener
 	open    atomic.Int64
 	refused *atomic.Uint64
+	pace    *rate // of new connections
 }
 
 func (l *cappedListener) Accept() (net.Conn, error) {
@@ -263,6 +268,9 @@ func (l *cappedListener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		for !l.pace.take(time.Now()) {
+			time.Sleep(pacePause) // the others wait in the kernel, where they cost little
 		}
 		if l.open.Add(1) <= connectionsMax {
 			return &cappedConn{Conn: c, open: &l.open}, nil
