@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -35,32 +34,21 @@ func ParseMembers(data []byte) ([]balancer.Member, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New(`it is empty; expected a JSON array of members, [] for none`)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	var list []listed
-	if err := d.Decode(&list); err != nil {
-		return nil, jsonError(data, d, err)
-	}
-	if list == nil {
-		return nil, errors.New(`it is null; expected a JSON array of members, [] for none`)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		line, column := position(data, d.InputOffset())
-		return nil, fmt.Errorf("line %d column %d: something stands behind the list; expected nothing", line, column)
-	}
-	if len(list) > nodesMax {
-		return nil, fmt.Errorf("it has %d members; expected at most %d", len(list), nodesMax)
+	list, at, err := decodeMembers(data)
+	if err != nil {
+		return nil, err
 	}
 	members := make([]balancer.Member, 0, len(list))
 	ids := make(map[[2]string]int, len(list))
 	for i := range list {
+		line, _ := position(data, at[i])
 		m, err := list[i].member()
 		if err != nil {
-			return nil, fmt.Errorf("member %d of the list: %w", i+1, err)
+			return nil, fmt.Errorf("line %d: member %d of the list: %w", line, i+1, err)
 		}
 		id := [2]string{m.Domain, m.ID}
 		if first, ok := ids[id]; ok {
-			return nil, fmt.Errorf("member %d of the list has id %q of domain %q, and so has member %d; expected an id of its own", i+1, m.ID, m.Domain, first)
+			return nil, fmt.Errorf("line %d: member %d of the list has id %q of domain %q, and so has member %d; expected an id of its own", line, i+1, m.ID, m.Domain, first)
 		}
 		ids[id] = i + 1
 		members = append(members, m)
@@ -68,25 +56,67 @@ func ParseMembers(data []byte) ([]balancer.Member, error) {
 	return members, nil
 }
 
-// jsonError says where and what in the words of the list's author.
-func jsonError(data []byte, d *json.Decoder, err error) error {
-	at := d.InputOffset()
+// decodeMembers reads the array and notes where each member begins.
+func decodeMembers(data []byte) (list []listed, at []int64, err error) {
+	var texts []json.RawMessage
+	if err := json.Unmarshal(data, &texts); err != nil {
+		return nil, nil, jsonError(data, 0, err)
+	}
+	if texts == nil {
+		return nil, nil, errors.New(`it is null; expected a JSON array of members, [] for none`)
+	}
+	if len(texts) > nodesMax {
+		return nil, nil, fmt.Errorf("it has %d members; expected at most %d", len(texts), nodesMax)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.Token() // the bracket: all of it was read before
+	for _, text := range texts {
+		var l *listed
+		if err := d.Decode(&text); err != nil {
+			return nil, nil, err
+		}
+		begin := d.InputOffset() - int64(len(text))
+		one := json.NewDecoder(bytes.NewReader(text))
+		one.DisallowUnknownFields()
+		if err := one.Decode(&l); err != nil {
+			return nil, nil, jsonError(data, begin+unknownAt(text, err), err)
+		}
+		if l == nil {
+			line, column := position(data, begin)
+			return nil, nil, fmt.Errorf("line %d column %d: null stands there; expected a member, such as {...}", line, column)
+		}
+		list, at = append(list, *l), append(at, begin)
+	}
+	return list, at, nil
+}
+
+// unknownAt is where the key stands that err says nobody knows.
+func unknownAt(text []byte, err error) int64 {
+	_, key, ok := strings.Cut(err.Error(), "unknown field ")
+	if !ok {
+		return 0
+	}
+	return int64(max(0, bytes.Index(text, []byte(key))))
+}
+
+// jsonError says where and what in the words of the list's author. at is where
+// the text begins that the error is about.
+func jsonError(data []byte, at int64, err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		at = syntax.Offset
-		err = errors.New(syntax.Error())
+		at += syntax.Offset - 1 // of the byte that is wrong
+		if err = errors.New(syntax.Error()); strings.Contains(syntax.Error(), "unexpected end") {
+			at, err = int64(len(data)), errors.New("it ends too early")
+		}
 	case errors.As(err, &kind):
-		at = kind.Offset
+		at += kind.Offset
 		if kind.Field == "" {
 			err = fmt.Errorf("%s stands there; expected a JSON array of members, such as [{...}]", kind.Value)
 		} else {
 			err = fmt.Errorf("%s stands in %q; expected %s", kind.Value, kind.Field, kindOf(kind.Type.String()))
 		}
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		at = int64(len(data))
-		err = errors.New("it ends too early")
 	default:
 		err = errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
