@@ -56,12 +56,19 @@ func (lb *loadBalancer) renewMembership(next *config.Config) (commit func(), err
 	if err != nil {
 		return nil, err
 	}
+	use := func() {}
+	if lb.gossip != nil && next.Gossip != nil { // whether there is any cannot change
+		if use, err = lb.gossip.Prepare(*next.Gossip); err != nil {
+			return nil, err
+		}
+	}
 	return func() {
 		lb.names.Configure(next.DNS)
 		lb.execs.Configure(next.Exec)
 		if lb.gossip == nil {
 			return
 		}
+		use()
 		lb.gossip.Require(keys)
 		if err := lb.gossip.ReloadKeys(); err != nil { // it was good a moment ago
 			lb.log.Error().Err(err).Msg("gossip keys not taken from key_file")

@@ -231,11 +231,9 @@ func needRestart(old, next *config.Config) []string {
 	a, b := old.Gossip, next.Gossip
 	compare("membership.gossip.bind", a.Bind, b.Bind)
 	compare("membership.gossip.advertise", a.Advertise, b.Advertise)
-	compare("membership.gossip.join", a.Join, b.Join)
 	compare("membership.gossip.key_file", a.KeyFile, b.KeyFile)
 	compare("membership.gossip.insecure", a.Insecure, b.Insecure)
 	compare("membership.gossip.allowed_cidrs", a.AllowedCIDRs, b.AllowedCIDRs)
-	compare("membership.gossip.failed_grace", a.FailedGrace, b.FailedGrace)
 	return keys
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,6 +178,8 @@ func TestNeedRestart(t *testing.T) {
 	f(func(c *config.Config) { c.Gossip = nil }, "membership.gossip")
 	f(func(c *config.Config) { c.Gossip.Bind = "x" }, "membership.gossip.bind")
 	f(func(c *config.Config) { c.Gossip.Advertise = "x" }, "membership.gossip.advertise")
+	f(func(c *config.Config) { c.Gossip.Join, c.Gossip.FailedGrace = []string{"10.0.0.9:7946"}, 1 }) // taken at once
+	f(func(c *config.Config) { c.Gossip.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }, "membership.gossip.allowed_cidrs")
 	f(func(c *config.Config) { c.Gossip.KeyFile, c.Gossip.Insecure = "x", true }, "membership.gossip.key_file", "membership.gossip.insecure")
 }
 

@@ -228,6 +228,8 @@ func TestWarnings(t *testing.T) {
 	f(smallest+`tenants: {unknown: refuse}`, "every request that names a tenant is refused")
 	f(strings.Replace(smallest, "host:", "sub_domain: mgt, host:", 1), `member "127.0.0.1:9763" serves d/mgt, which no service has`, "d/worker can have no member")
 	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "10.0.0.1:1", insecure: true, join: ["a:1"]}, static:`, 1), "gossip knows 1 addresses to join")
+	// One machine alone has nobody else to restart for.
+	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "127.0.0.1:1"}, static:`, 1))
 }
 
 // An admin API that other machines reach has to know who asks.

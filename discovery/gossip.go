@@ -72,14 +72,10 @@ func NewGossip(cfg GossipConfig, self Identity, reserved func(host string, port 
 	if n := encodedSize(tags); n > tagsMax {
 		return nil, fmt.Errorf("cannot use installation %q: all tags together take %d bytes, at most %d", clip(self.Installation), n, tagsMax)
 	}
-	grace := cfg.FailedGrace
-	if grace <= 0 {
-		grace = defaultGrace
-	}
 	p := policy{loopback: s.loopback, allowed: s.allowed, reserved: reserved, installation: self.Installation, verifier: &verifier{}}
 	g := &Gossip{
 		pool:    newPool(s, self.Node, tags, log),
-		roster:  newRoster(self.Node, p, grace, log),
+		roster:  newRoster(self.Node, p, graceOf(cfg), log),
 		publish: publish,
 		first:   true,
 	}
@@ -92,6 +88,28 @@ func NewGossip(cfg GossipConfig, self Identity, reserved func(host string, port 
 func (g *Gossip) Require(keys DomainKeys) {
 	g.keys.Store(&keys)
 	g.pool.mark()
+}
+
+// Prepare checks what can change while Run runs, beside the keys: Join and
+// FailedGrace. use puts it in force.
+func (g *Gossip) Prepare(cfg GossipConfig) (use func(), err error) {
+	join, err := g.pool.prepareSeeds(cfg.Join)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		join()
+		g.roster.grace.Store(int64(graceOf(cfg)))
+		g.pool.mark()
+	}, nil
+}
+
+// graceOf is how long a failed member stays.
+func graceOf(cfg GossipConfig) time.Duration {
+	if cfg.FailedGrace <= 0 {
+		return defaultGrace
+	}
+	return cfg.FailedGrace
 }
 
 // ReloadKeys takes over the key file where its content has changed.

@@ -40,10 +40,35 @@ func (p *pool) join(ctx context.Context, s *serf.Serf) {
 		} else {
 			wait = retry.next()
 		}
-		if !pause(ctx, wait) {
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-p.reseeded:
+			retry.reset()
+		case <-ctx.Done():
+			t.Stop()
 			return
 		}
+		t.Stop()
 	}
+}
+
+// prepareSeeds checks well-known addresses; use replaces those that there are,
+// and has the new ones tried at once. Nobody leaves the pool for it.
+func (p *pool) prepareSeeds(join []string) (use func(), err error) {
+	if err := checkSeeds(join); err != nil {
+		return nil, err
+	}
+	join = slices.Clone(join)
+	return func() {
+		if slices.Equal(*p.seeds.Swap(&join), join) {
+			return
+		}
+		select {
+		case p.reseeded <- struct{}{}:
+		default:
+		}
+	}, nil
 }
 
 // noteJoin logs transitions only: retries go on for ever.
@@ -108,7 +133,7 @@ type seed struct {
 // wellKnown returns the well-known addresses, names resolved, in random order
 // so that no one gets all the load.
 func (p *pool) wellKnown(ctx context.Context) (known []seed, failed error) {
-	for _, text := range p.settings.seeds {
+	for _, text := range *p.seeds.Load() {
 		host, port, _ := net.SplitHostPort(text) // checked
 		number, _ := parseNumber(port, 1, 65535)
 		addrs := []netip.Addr{}

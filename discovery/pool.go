@@ -58,6 +58,8 @@ type pool struct {
 	peers    *peers
 	steady   steadiness
 	changed  chan struct{} // capacity 1: the list may differ
+	seeds    atomic.Pointer[[]string]
+	reseeded chan struct{} // capacity 1: seeds are others
 	started  chan struct{} // closed once address is known
 	ended    chan struct{} // closed once run returned
 
@@ -83,10 +85,11 @@ func newPool(s settings, name string, tags map[string]string, log zerolog.Logger
 	p := &pool{
 		settings: s, name: name, tags: tags, log: log, port: int(s.bind.Port()), keys: s.keys,
 		peers:   newPeers(s.stateDir, log),
-		changed: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), reseeded: make(chan struct{}, 1),
 		started: make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
+	p.seeds.Store(&s.seeds)
 	p.serfLog = &serfLog{log: log, heard: p.heard}
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
@@ -22,7 +23,7 @@ const nodesMax = 10_000 // members of one pool
 type roster struct {
 	self    string
 	policy  policy
-	grace   time.Duration // how long a failed member stays
+	grace   atomic.Int64 // how long a failed member stays, nanoseconds
 	reports reports
 	round   uint64
 	known   map[string]*known // by node name
@@ -38,7 +39,9 @@ type known struct {
 }
 
 func newRoster(self string, p policy, grace time.Duration, log zerolog.Logger) *roster {
-	return &roster{self: self, policy: p, grace: grace, reports: reports{log: log}, known: map[string]*known{}}
+	r := &roster{self: self, policy: p, reports: reports{log: log}, known: map[string]*known{}}
+	r.grace.Store(int64(grace))
+	return r
 }
 
 // claim is a valid announcement that may still collide with another.
@@ -85,7 +88,7 @@ func (r *roster) build(nodes []serf.Member, now time.Time, steady bool) []balanc
 	// there is to go by.
 	if 2*failed <= len(claims) {
 		claims = slices.DeleteFunc(claims, func(c claim) bool {
-			c.known.over = c.member.Suspect && now.Sub(c.known.failed) >= r.grace
+			c.known.over = c.member.Suspect && now.Sub(c.known.failed) >= time.Duration(r.grace.Load())
 			return c.known.over
 		})
 	}

@@ -41,16 +41,11 @@ func checkConfig(cfg GossipConfig, log zerolog.Logger) (settings, error) {
 		}
 		s.loopback = s.loopback && s.advertise.Addr().IsLoopback()
 	}
-	if len(cfg.Join) > seedsMax {
-		return s, fmt.Errorf("cannot use %d gossip addresses to join: expected at most %d", len(cfg.Join), seedsMax)
-	}
 	if n := len(cfg.DNS.Servers); n > dnsServersMax {
 		return s, fmt.Errorf("cannot use %d DNS servers: expected at most %d", n, dnsServersMax)
 	}
-	for _, seed := range cfg.Join {
-		if err := checkSeed(seed); err != nil {
-			return s, err
-		}
+	if err := checkSeeds(cfg.Join); err != nil {
+		return s, err
 	}
 	s.seeds = cfg.Join
 	if cfg.KeyFile == "" {
@@ -73,6 +68,18 @@ func parseAddress(s string) (netip.AddrPort, error) {
 		err = errors.New("zone")
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), err
+}
+
+func checkSeeds(join []string) error {
+	if len(join) > seedsMax {
+		return fmt.Errorf("cannot use %d gossip addresses to join: expected at most %d", len(join), seedsMax)
+	}
+	for _, seed := range join {
+		if err := checkSeed(seed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkSeed takes host:port with an IP address or a DNS name.

@@ -14,19 +14,21 @@ import (
 // load asks for / of the worker's host on a few connections until it is
 // stopped.
 type load struct {
-	stop   chan struct{}
-	wg     sync.WaitGroup
-	good   atomic.Int64
-	failed atomic.Int64
-	first  atomic.Value // string
+	address string
+	end     func() // stops it and waits
+	stop    chan struct{}
+	wg      sync.WaitGroup
+	good    atomic.Int64
+	failed  atomic.Int64
+	first   atomic.Value // string
 }
 
 func startLoad(t testing.TB, address string) *load {
 	t.Helper()
-	l := &load{stop: make(chan struct{})}
+	l := &load{address: address, stop: make(chan struct{})}
 	var once sync.Once
-	end := func() { once.Do(func() { close(l.stop) }); l.wg.Wait() }
-	t.Cleanup(end)
+	l.end = func() { once.Do(func() { close(l.stop) }); l.wg.Wait() }
+	t.Cleanup(l.end)
 	for range 4 {
 		l.wg.Go(func() {
 			for {
