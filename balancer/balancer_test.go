@@ -431,7 +431,11 @@ func TestRebuildIsFast(t *testing.T) {
 		r.SetMembers(list)
 		best = min(best, time.Since(start))
 	}
-	if best > 100*time.Millisecond { // ten times the promise: a gross regression on any machine
+	limit := time.Second // a gross regression on any machine, also with the race detector and much else to do
+	if long() {
+		limit = 100 * time.Millisecond // ten times the promise
+	}
+	if best > limit {
 		t.Fatalf("a rebuild takes %v", best)
 	}
 }
