@@ -2,6 +2,7 @@ package membership
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -71,6 +72,77 @@ func TestGossipPortBlocked(t *testing.T) {
 		t.Errorf("%d of %d requests failed: %v", n, l.good.Load(), l.first.Load())
 	}
 	t.Logf("0 of %d requests failed while gossip was blocked for %v", l.good.Load(), hold)
+}
+
+// TestRogueHosts: with gossip on a network, a node that has the pool's key says
+// that the application is on loopback, outside allowed_cidrs, at Jetway's own
+// listener, or takes another's id. Each is left out with the reason and gets no
+// request. In a network namespace of its own, which needs root.
+func TestRogueHosts(t *testing.T) {
+	t.Parallel()
+	const inside, own = "JETWAY_TEST_MEMBERSHIP_ROGUES", "10.77.0.1"
+	serf := os.Getenv(inside)
+	if serf == "" {
+		inNamespace(t, inside+"="+moduleSerf(t))
+		return
+	}
+	for _, address := range []string{own + "/16", "192.0.2.7/32"} {
+		if out, err := exec.Command("ip", "address", "add", address, "dev", "lo").CombinedOutput(); err != nil {
+			t.Fatalf("ip: %v: %s", err, out)
+		}
+	}
+	key := mustRun(t, "", "keygen", "gossip")
+	s := newSite(t)
+	gossip := s.gossip
+	s.gossip = 0
+	s.membership = fmt.Sprintf("  gossip: {bind: \"%s:%d\", key_file: gossip.key, allowed_cidrs: [10.77.0.0/16]}\n", own, gossip)
+	conf := strings.Replace(s.conf(), "listeners: [", fmt.Sprintf("listeners: [{name: net, address: \"%s:8280\"}, ", own), 1)
+	j := harness.Start(t, conf, harness.WithFile("gossip.key", key))
+	good, rogue := memberAt(t, own, "good"), memberAt(t, "0.0.0.0", "rogue")
+	start := func(name string, tags ...string) {
+		args := []string{"agent", "-node=" + name, "-profile=local", "-encrypt=" + key, fmt.Sprintf("-bind=%s:%d", own, harness.FreePort(t)),
+			"-rpc-addr=" + harness.Loopback(harness.FreePort(t)), fmt.Sprintf("-retry-join=%s:%d", own, gossip), "-retry-interval=1s", "-tag=domain=as.domain"}
+		for _, tag := range tags {
+			args = append(args, "-tag="+tag)
+		}
+		harness.StartTool(t, serf, args...)
+	}
+	port := fmt.Sprintf("http=%d", rogue.Port)
+	start("good", fmt.Sprintf("http=%d", good.Port))
+	awaitState(t, j, "good", "up")
+	start("inward", port, "host=127.0.0.1")
+	start("mapped", port, "host=::ffff:127.0.0.1")
+	start("foreign", port, "host=192.0.2.7")
+	start("nowhere", port, "host=0.0.0.0")
+	start("mirror", "http=8280", "host="+own)
+	start("thief", port, "id=good")
+	eventually(t, patience, "six are left out", func() bool { _, out := members(t, j); return len(out) == 6 })
+	for range 200 {
+		if got := get(t, s.http, "as.example.com"); got != "200 good GET /" {
+			t.Fatalf("got %q", got)
+		}
+	}
+	byID, out := members(t, j)
+	if len(byID) != 1 || len(rogue.Requests()) > 0 {
+		t.Errorf("members %v, %d requests to rogues", byID, len(rogue.Requests()))
+	}
+	for name, why := range map[string]string{"inward": "loopback", "mapped": "loopback", "foreign": "allowed_cidrs", "thief": "already taken"} {
+		if !strings.Contains(out[name], why) {
+			t.Errorf("%s is left out because %q, want %q in it", name, out[name], why)
+		}
+	}
+	t.Logf("left out: %v", out)
+}
+
+// memberAt starts a member at an address that is not 127.0.0.1.
+func memberAt(t *testing.T, host, name string) *harness.Member {
+	t.Helper()
+	port := harness.FreePort(t)
+	ln, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return harness.ServeMember(t, name, port, ln, nil)
 }
 
 // inNamespace runs the test again in a network namespace of its own.

@@ -75,7 +75,7 @@ func TestOwnStall(t *testing.T) {
 		g := gossipOf(t, j)
 		return g.Stalls >= 1 && j.Metric("jetway_gossip_stalls_total") != "0" && strings.Contains(j.Log(), "this process stood still")
 	})
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if byID, _ := members(t, j); len(byID) != len(apps) {
 			t.Fatalf("after the stall the members are %v", byID)
 		}
@@ -161,7 +161,7 @@ func TestNameConflict(t *testing.T) {
 		g := gossipOf(t, j)
 		return g.Conflicts > 0 && g.Trouble != "" && j.Metric("jetway_gossip_name_conflicts_total") != "0"
 	})
-	for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if byID, _ := members(t, j); len(byID) != len(apps) {
 			t.Fatalf("during the conflict the members are %v", byID)
 		}
