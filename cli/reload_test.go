@@ -142,7 +142,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	f("nowhere.csv", "", "tenants.csv", "nowhere.csv")
 	f("loadbalancer.name cannot change", "", "lb1", "lb2")
 	f("membership.gossip.bind cannot change", "", "7946", "7947")
-	f("membership.gossip.join cannot change", "", "7956", "7957")
+	f("", "d/worker [a.example.com] w1", "7956", "7957")
 	f("loadbalancer.name, membership.gossip cannot change", "", "lb1", "lb2", `gossip: {bind: "127.0.0.1:7946", join: ["127.0.0.1:7956"]}`, "# nothing")
 }
 
