@@ -84,7 +84,7 @@ func (r *Router) Restore(id string) ([]*Upstream, error) {
 			had := u.note.Load()&(noteEjected|noteSlow) != 0
 			u.returnLocked(r.now(), 0)
 			u.verdict.times = 0
-			u.note.And(^noteSlow)
+			u.mark(0, noteSlow)
 			return had
 		})
 	}
@@ -213,9 +213,9 @@ func (u *Upstream) setNote(now int64, note uint64, on bool, reason string) {
 			return false
 		}
 		if on {
-			u.note.Or(note)
+			u.mark(note, 0)
 		} else {
-			u.note.And(^note)
+			u.mark(0, note)
 		}
 		return true
 	})

@@ -63,7 +63,7 @@ func (u *Upstream) setCheck(sub string, at *Endpoint, h *Health, now int64) *Che
 		u.change(now, "it is not checked", 0, func() bool {
 			u.checks[part] = nil
 			had := u.note.Load()&bitsOf != 0
-			u.note.And(^bitsOf)
+			u.mark(0, bitsOf)
 			return had
 		})
 		u.mu.Lock()
@@ -78,7 +78,7 @@ func (u *Upstream) setCheck(sub string, at *Endpoint, h *Health, now int64) *Che
 		c.status = CheckStatus{SubDomain: sub, Type: h.Type}
 		u.checks[part] = c
 		if u.Requests() == 0 { // one that serves already is not taken out for a new check
-			u.note.Or(noteChecking << part)
+			u.mark(noteChecking<<part, 0)
 		}
 	}
 	c.target = CheckTarget{Member: u.Member(), Endpoint: at, Health: *h}
@@ -166,7 +166,7 @@ func (c *Check) passed(now int64, h *Health, good int, r *CheckResult) {
 	n := u.note.Load()
 	if checking := uint64(noteChecking) << c.part; n&checking != 0 {
 		u.change(now, "its first check is good", 0, func() bool {
-			u.note.And(^checking)
+			u.mark(0, checking)
 			u.beginLocked(now)
 			return true
 		})
@@ -174,7 +174,7 @@ func (c *Check) passed(now int64, h *Health, good int, r *CheckResult) {
 	down := uint64(noteDead|noteSick) << c.part
 	if n&down != 0 && good >= h.Rise {
 		u.change(now, "its checks are good again", 0, func() bool {
-			u.note.And(^down)
+			u.mark(0, down)
 			u.slowLocked(now, h.SlowStart)
 			return true
 		})

@@ -102,13 +102,12 @@ type View struct {
 	state     *ClusterState
 	census    *census
 	endpoints []*Endpoint
-	slots     []slot        // beside endpoints
-	hots      []*hot        // likewise
-	mask      uint64        // all notes that concern some slot
-	order     []int32       // round_robin: indexes of slots by weight
-	drawing   *drawing      // nil: all weights are equal
-	maglev    []uint16      // hash, in large clusters
-	source    func() uint64 // of random numbers, nil: the runtime's
+	slots     []slot           // beside endpoints
+	loads     []*atomic.Uint64 // likewise, see words
+	order     []int32          // round_robin: indexes of slots by weight
+	drawing   *drawing         // nil: all weights are equal
+	maglev    []uint16         // hash, in large clusters
+	source    func() uint64    // of random numbers, nil: the runtime's
 	bound     bindings
 }
 
@@ -191,8 +190,7 @@ func (v *View) prepare() {
 		return
 	}
 	for i := range v.slots {
-		v.hots = append(v.hots, v.slots[i].hot)
-		v.mask |= v.slots[i].mask
+		v.loads = append(v.loads, v.slots[i].hot.load)
 	}
 	v.drawing = newDrawing(v.slots)
 	switch {

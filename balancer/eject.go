@@ -137,7 +137,7 @@ func (u *Upstream) returnLocked(now int64, slow time.Duration) {
 	u.verdict.ended = now
 	u.inARow.Store(0)
 	u.outUntil.Store(0)
-	u.note.And(^noteEjected)
+	u.mark(0, noteEjected)
 	u.slowLocked(now, slow)
 }
 
@@ -147,7 +147,7 @@ func (u *Upstream) endWait(now int64) {
 		if u.note.Load()&notesChecking == 0 || u.waitUntil.Load() > now {
 			return false
 		}
-		u.note.And(^notesChecking)
+		u.mark(0, notesChecking)
 		u.beginLocked(now)
 		return true
 	})

@@ -2,12 +2,11 @@ package balancer
 
 import "sync/atomic"
 
-// hot is what every pick of a member reads and every request writes. It is
+// hot is what picks of a member read and requests write. All but its words is
 // allocated by itself and as long as two cache lines, so that members do not
 // slow each other down.
 type hot struct {
-	load    atomic.Uint64 // requests begun << inFlightBits | requests in flight: one addition counts both
-	note    atomic.Uint64 // why the member is not plainly fit, see note*; 0: it is
+	words
 	price   atomic.Uint64 // what a request in flight costs: priceOne / weight
 	ghosts  atomic.Uint64 // failures that still count as requests in flight, see addGhost
 	latency atomic.Uint64 // decaying peak of the response time, see observe
@@ -17,9 +16,50 @@ type hot struct {
 	_       [76]byte
 }
 
+// words are what every pick looks at, of each member that it looks at.
+type words struct {
+	// load is requests begun << begunShift | noted | requests in flight: one
+	// addition counts both, and one look tells whether there is a note.
+	load *atomic.Uint64
+	note *atomic.Uint64 // why the member is not plainly fit, see note*; 0: it is
+}
+
+// deck holds the words of members of one small domain side by side. A pick that
+// looks at all of up to 16 members finds what was written since on two cache
+// lines that come together, where it would wait for up to 16, one after the
+// other, if each member had its own; what is seldom written lies apart. Words
+// are given out once: requests that began with an older Table may still count
+// at a member that is gone.
+type deck struct {
+	_     [128]byte
+	loads [deckSize]atomic.Uint64
+	notes [deckSize]atomic.Uint64
+	used  int       // guarded by Router.mu
+	_     [120]byte // 512 in all, which the allocator aligns
+}
+
+const deckSize = scanMax
+
+// lone holds the words of a member of a large domain, where picks look at two
+// of many: others that share its line would only be in the way.
+type lone struct {
+	load, note atomic.Uint64
+	_          [112]byte
+}
+
+// deal gives out the next words; false: all are.
+func (d *deck) deal() (words, bool) {
+	if d.used == deckSize {
+		return words{}, false
+	}
+	d.used++
+	return words{&d.loads[d.used-1], &d.notes[d.used-1]}, true
+}
+
 const (
-	inFlightBits = 20
-	inFlightMask = 1<<inFlightBits - 1
+	begunShift   = 20
+	noted        = 1 << (begunShift - 1) // in load: note is not 0
+	inFlightMask = noted - 1
 	// priceOne is the price at weight 1. Costs are in 1/256 requests, so that
 	// the largest, 2^28 requests at a tenth of the weight, fit 62 bits.
 	priceOne = 1 << 30
@@ -57,21 +97,35 @@ func maskOf(part int) uint64 {
 	return ^noteParts | (noteDead|noteSick|noteChecking)<<part
 }
 
-func newHot() *hot {
-	h := &hot{}
+func newHot(w words) *hot {
+	h := &hot{words: w}
 	h.price.Store(priceOne)
 	return h
 }
 
-func (h *hot) inFlight() uint64 { return h.load.Load() & inFlightMask }
+func (w words) inFlight() uint64 { return w.load.Load() & inFlightMask }
 
-// note sets and clears notes. Callers hold Upstream.mu, so that what is
-// decided from several of them stays true.
+// mark sets and clears notes. Whoever decides by several of them holds
+// Upstream.mu. While two do so at once the load may not say for a moment that
+// there is a note, as if the picks of that moment had come a little earlier.
 func (h *hot) mark(set, clear uint64) {
 	if clear != 0 {
 		h.note.And(^clear)
 	}
 	if set != 0 {
 		h.note.Or(set)
+	}
+	// Whoever writes either word looks at both again, so that the last one to
+	// write leaves them in agreement.
+	for {
+		said, is := h.load.Load()&noted != 0, h.note.Load() != 0
+		switch {
+		case said == is:
+			return
+		case is:
+			h.load.Or(noted)
+		default:
+			h.load.And(^uint64(noted))
+		}
 	}
 }

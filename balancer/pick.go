@@ -80,34 +80,41 @@ func (v *View) fitCost(i int, now int64, r uint64, tried []*Upstream) (uint64, b
 	if len(tried) > 0 && slices.Contains(tried, s.endpoint.Upstream) {
 		return 0, false
 	}
-	if n := s.hot.note.Load() & s.mask; n != 0 {
-		g, cost := v.assess(s, n, now, r)
-		return cost, g == gradeFit && cost < reluctant
+	load := s.hot.load.Load()
+	if load&noted != 0 {
+		if n := s.hot.note.Load() & s.mask; n != 0 {
+			g, cost := v.assess(s, n, now, r)
+			return cost, g == gradeFit && cost < reluctant
+		}
 	}
-	return (s.hot.inFlight() + 1) * loadUnit * s.hot.price.Load(), true
+	return (load&inFlightMask + 1) * loadUnit * s.hot.price.Load(), true
 }
 
 // glance is scan for a few members of equal weight of which none has a note:
-// the usual case, in a loop without branches. -1 where some has one.
+// the usual case, in a loop without branches that looks at one word of each and
+// at nothing else, so that others have little time to write in between. -1
+// where some has a note.
 func (v *View) glance() int {
-	start := below(uint32(v.random()), len(v.hots))
-	best, notes, k := ^uint64(0), uint64(0), uint64(0)
-	for _, h := range v.hots[start:] {
-		notes |= h.note.Load()
-		best = min(best, h.inFlight()<<8|k)
+	start := below(uint32(v.random()), len(v.loads))
+	best, all, k := ^uint64(0), uint64(0), uint64(0)
+	for _, l := range v.loads[start:] {
+		w := l.Load()
+		all |= w
+		best = min(best, w&inFlightMask<<8|k)
 		k++
 	}
-	for _, h := range v.hots[:start] {
-		notes |= h.note.Load()
-		best = min(best, h.inFlight()<<8|k)
+	for _, l := range v.loads[:start] {
+		w := l.Load()
+		all |= w
+		best = min(best, w&inFlightMask<<8|k)
 		k++
 	}
-	if notes&v.mask != 0 {
+	if all&noted != 0 {
 		return -1
 	}
 	i := start + int(best&0xff)
-	if i >= len(v.hots) {
-		i -= len(v.hots)
+	if i >= len(v.loads) {
+		i -= len(v.loads)
 	}
 	return i
 }
@@ -117,11 +124,13 @@ func (v *View) pickTwo(now int64, tried []*Upstream) int {
 	for range drawsMax {
 		r := v.random()
 		i, j := v.drawTwo(r)
-		if x, y := v.hots[i], v.hots[j]; v.drawing == nil && len(tried) == 0 && (x.note.Load()|y.note.Load())&v.mask == 0 {
-			if x.inFlight() <= y.inFlight() {
-				return i
+		if v.drawing == nil && len(tried) == 0 {
+			if x, y := v.loads[i].Load(), v.loads[j].Load(); (x|y)&noted == 0 {
+				if x&inFlightMask <= y&inFlightMask {
+					return i
+				}
+				return j
 			}
-			return j
 		}
 		a, aok := v.fitCost(i, now, r, tried)
 		b, bok := v.fitCost(j, now, r>>10, tried)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -58,13 +59,14 @@ type Router struct {
 	upstreams map[upstreamKey]*Upstream
 	states    map[Key]*ClusterState
 	domains   map[string]int64   // since when they have had members, unix nanoseconds
+	decks     map[string]*deck   // the newest of each domain
 	wishes    map[memberKey]wish // of operators
 }
 
 // NewRouter returns a Router without members.
 func NewRouter(cfg Config, opts Options) (*Router, error) {
 	r := &Router{opts: opts, admission: tenant.NewAdmission(), upstreams: map[upstreamKey]*Upstream{},
-		states: map[Key]*ClusterState{}, domains: map[string]int64{}, wishes: map[memberKey]wish{}, sessions: opts.Sessions}
+		states: map[Key]*ClusterState{}, domains: map[string]int64{}, decks: map[string]*deck{}, wishes: map[memberKey]wish{}, sessions: opts.Sessions}
 	if r.sessions == nil {
 		var err error
 		if r.sessions, err = session.New(session.Options{}); err != nil {
@@ -203,6 +205,10 @@ func (r *Router) rebuildLocked() {
 // assignLocked gives every cluster its members and returns the upstreams in use.
 func (r *Router) assignLocked(t *Table, byKey map[Key]*Cluster) map[upstreamKey]*Upstream {
 	upstreams := make(map[upstreamKey]*Upstream, len(r.members))
+	count := map[string]int{}
+	for i := range r.members {
+		count[r.members[i].Domain]++
+	}
 	for i := range r.members {
 		m := &r.members[i]
 		if upstreams[keyOf(m)] != nil {
@@ -215,7 +221,7 @@ func (r *Router) assignLocked(t *Table, byKey map[Key]*Cluster) map[upstreamKey]
 				continue
 			}
 			if u == nil {
-				u = r.upstreamLocked(m)
+				u = r.upstreamLocked(m, count[m.Domain])
 				upstreams[u.key] = u
 			}
 			c.Upstreams = append(c.Upstreams, u)
@@ -233,6 +239,7 @@ func (r *Router) assignLocked(t *Table, byKey map[Key]*Cluster) map[upstreamKey]
 		}
 	}
 	r.domains = domains
+	maps.DeleteFunc(r.decks, func(domain string, _ *deck) bool { _, some := domains[domain]; return !some })
 	return upstreams
 }
 
@@ -243,14 +250,33 @@ func (r *Router) stateLocked(k Key) *ClusterState {
 	return newState()
 }
 
-// upstreamLocked returns the live handle for a description.
-func (r *Router) upstreamLocked(m *Member) *Upstream {
+// wordsLocked returns words for a new member of a domain with so many.
+func (r *Router) wordsLocked(domain string, members int) words {
+	if members > deckSize {
+		l := &lone{}
+		return words{&l.load, &l.note}
+	}
+	d := r.decks[domain]
+	if d != nil {
+		if w, ok := d.deal(); ok {
+			return w
+		}
+	}
+	d = &deck{}
+	r.decks[domain] = d
+	w, _ := d.deal()
+	return w
+}
+
+// upstreamLocked returns the live handle for a description, in a domain with so
+// many members.
+func (r *Router) upstreamLocked(m *Member, members int) *Upstream {
 	key := keyOf(m)
 	now := r.now()
 	u := r.upstreams[key]
 	w := r.wishes[memberKey{m.Domain, m.ID}]
 	if u == nil {
-		u = newUpstream(key, r.opts.Tell)
+		u = newUpstream(key, r.wordsLocked(m.Domain, members), r.opts.Tell)
 		u.session = session.MemberID(m.Domain, m.ID)
 		u.route = routeOf(u.session)
 		u.member.Store(m)
@@ -261,7 +287,7 @@ func (r *Router) upstreamLocked(m *Member) *Upstream {
 			u.waitUntil.Store(now + int64(waitMost))
 		}
 		if w.drained {
-			u.note.Or(noteDrained)
+			u.mark(noteDrained, 0)
 		}
 	}
 	old := u.member.Swap(m)

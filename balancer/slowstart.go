@@ -22,7 +22,7 @@ func (u *Upstream) slowLocked(now int64, d time.Duration) {
 	}
 	u.slowFrom.Store(now)
 	u.slowFor.Store(int64(d))
-	u.note.Or(noteSlow)
+	u.mark(noteSlow, 0)
 }
 
 // slowShare is the share of its weight that a member in slow start gets, from
@@ -30,7 +30,7 @@ func (u *Upstream) slowLocked(now int64, d time.Duration) {
 func (u *Upstream) slowShare(now int64) uint64 {
 	age, d := now-u.slowFrom.Load(), u.slowFor.Load()
 	if age >= d {
-		u.note.And(^noteSlow)
+		u.mark(0, noteSlow)
 		return shareAll
 	}
 	return max(uint64(max(age, 0))*shareAll/uint64(d), slowFloor)
@@ -57,7 +57,7 @@ func (u *Upstream) addGhost(now int64) {
 		}
 	}
 	if u.note.Load()&noteGhosts == 0 {
-		u.note.Or(noteGhosts)
+		u.mark(noteGhosts, 0)
 	}
 }
 
@@ -65,7 +65,7 @@ func (u *Upstream) addGhost(now int64) {
 func (u *Upstream) ghostLoad(now int64) uint64 {
 	left := decayed(u.ghosts.Load(), now)
 	if left == 0 {
-		u.note.And(^noteGhosts)
+		u.mark(0, noteGhosts)
 	}
 	return left
 }

@@ -56,8 +56,8 @@ func keyOf(m *Member) upstreamKey {
 	return upstreamKey{m.Domain, m.ID, m.Host, m.HostName, m.HTTP, m.HTTPS, string(ports)}
 }
 
-func newUpstream(key upstreamKey, tell func(Transition)) *Upstream {
-	u := &Upstream{hot: newHot(), key: key, tell: tell}
+func newUpstream(key upstreamKey, w words, tell func(Transition)) *Upstream {
+	u := &Upstream{hot: newHot(w), key: key, tell: tell}
 	u.hash = hashString(hashString(0, key.domain), key.id)
 	return u
 }
@@ -82,7 +82,7 @@ func (u *Upstream) Member() *Member { return u.member.Load() }
 func (u *Upstream) InFlight() int64 { return int64(u.inFlight()) }
 
 // Requests returns the number of requests begun so far, modulo 2^44.
-func (u *Upstream) Requests() uint64 { return u.load.Load() >> inFlightBits }
+func (u *Upstream) Requests() uint64 { return u.load.Load() >> begunShift }
 
 // Weight returns the weight in force: an operator's, else the announced one.
 func (u *Upstream) Weight() int { return int(u.weight.Load()) }
@@ -91,7 +91,7 @@ func (u *Upstream) Weight() int { return int(u.weight.Load()) }
 func (u *Upstream) Draining() bool { return u.note.Load()&(noteDrained|noteDraining) != 0 }
 
 // Begin counts a request in; each must be followed by one End.
-func (u *Upstream) Begin() { u.load.Add(1<<inFlightBits | 1) }
+func (u *Upstream) Begin() { u.load.Add(1<<begunShift | 1) }
 
 // End counts a request out.
 func (u *Upstream) End() {

@@ -1,0 +1,74 @@
+package balancer
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestNotedStaysTrue: whoever changed the notes while requests came and went,
+// the load says in the end whether there is one, and the count stays exact.
+func TestNotedStaysTrue(t *testing.T) {
+	d := &deck{}
+	var hots []*hot
+	for {
+		w, ok := d.deal()
+		if !ok {
+			break
+		}
+		hots = append(hots, newHot(w))
+	}
+	if len(hots) != deckSize {
+		t.Fatalf("a deck gives out %d words", len(hots))
+	}
+	u := &Upstream{hot: hots[3]}
+	for round := range 300 {
+		var wg sync.WaitGroup
+		for k := range 4 {
+			wg.Go(func() {
+				for i := range 30 {
+					u.Begin()
+					u.mark(1<<k, 0)
+					if k%2 == 0 || i < 29 || round%2 == 0 {
+						u.mark(0, 1<<k)
+					}
+					u.End()
+				}
+			})
+		}
+		wg.Wait()
+		if note, flag := u.note.Load(), u.load.Load()&noted != 0; flag != (note != 0) {
+			t.Fatalf("notes %x and noted is %v", note, flag)
+		}
+		if u.InFlight() != 0 || u.Requests() != uint64(120*(round+1)) {
+			t.Fatalf("%d in flight of %d", u.InFlight(), u.Requests())
+		}
+		u.mark(0, ^uint64(0))
+	}
+	for i, h := range hots {
+		if i != 3 && (h.load.Load() != 0 || h.note.Load() != 0) {
+			t.Fatalf("words %d changed", i)
+		}
+	}
+}
+
+// TestDecks: members of a domain stand side by side, those of another do not,
+// and a domain without members leaves no deck behind.
+func TestDecks(t *testing.T) {
+	r := newRouter(t, example(t), append(workers(10), member("esb", "e", 80))...)
+	if len(r.decks) != 2 || r.decks["shared"].used != 10 || r.decks["esb"].used != 1 {
+		t.Fatalf("decks %v", r.decks)
+	}
+	first := r.decks["shared"]
+	r.SetMembers(workers(20)[10:]) // all are replaced: a deck is used up, and the next begun
+	if d := r.decks["shared"]; len(r.decks) != 1 || d == first || d.used != 4 {
+		t.Fatalf("decks %v", r.decks)
+	}
+	r.SetMembers(workers(40)) // too many to look at all of them: those that are new have their own
+	if d := r.decks["shared"]; d.used != 4 {
+		t.Fatalf("%d of the deck are used", d.used)
+	}
+	r.SetMembers(nil)
+	if len(r.decks) != 0 {
+		t.Fatalf("decks %v", r.decks)
+	}
+}
