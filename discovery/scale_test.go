@@ -31,7 +31,7 @@ func TestManyMembers(t *testing.T) {
 	members := 12
 	patience := time.Minute
 	if os.Getenv("JETWAY_LONG") == "1" {
-		members, patience = 500, 5*time.Minute
+		members, patience = 500, 10*time.Minute
 	}
 	n := &network{nodes: map[string]*wire{}}
 	router := testRouter(t)
