@@ -27,8 +27,10 @@ const (
 	// take no lock. Fewer ones have larger tables, which fit into huge pages.
 	cacheShards = 16
 	// negativeMax bounds the names that are remembered as not there: they cost
-	// an attacker nothing, so they have a store of their own.
+	// an attacker nothing, so they have a store of their own. negativeMin is its
+	// size where few questions are allowed.
 	negativeMax = 1 << 16
+	negativeMin = 1 << 12
 	// flightsMax bounds the names that are being asked for.
 	flightsMax = 1024
 	// refreshers and refreshQueue bound the background; refreshTimeout one
@@ -102,11 +104,22 @@ func NewCache(cfg CacheConfig, s Source, numbers *Plans) *Cache {
 		refresh: make(chan string, refreshQueue), slots: make(chan struct{}, max(cfg.Concurrency, 1))}
 	for i := range c.shards {
 		c.shards[i].known.init((cfg.Entries+cacheShards-1)/cacheShards, c.seed)
-		c.shards[i].unknown.init(negativeMax/cacheShards, c.seed)
+		c.shards[i].unknown.init(negatives(cfg)/cacheShards, c.seed)
 		c.shards[i].flights = map[string]*flight{}
 	}
 	c.ends, c.end = context.WithCancel(context.Background())
 	return c
+}
+
+// negatives returns how many names are remembered as not there: twice what can
+// be asked for while such an answer is believed. More would be there only to
+// have expired.
+func negatives(cfg CacheConfig) int {
+	if cfg.Rate <= 0 {
+		return negativeMax
+	}
+	asked := 2 * float64(cfg.Rate) * cfg.NegativeTTL.Seconds()
+	return int(min(max(asked, negativeMin), negativeMax))
 }
 
 // shard hashes a name into k and returns where it belongs.

@@ -307,7 +307,7 @@ func TestCacheFlood(t *testing.T) {
 			t.Fatalf("%d questions in %d s", n, seconds)
 		}
 		st := c.Status()
-		if st.Unknown > negativeMax || st.Known != 100 || st.RefusedRate == 0 {
+		if st.Unknown > negatives(cfg) || st.Known != 100 || st.RefusedRate == 0 {
 			t.Fatalf("%+v", st)
 		}
 	})
