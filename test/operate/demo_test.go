@@ -69,11 +69,15 @@ func startDemo(t *testing.T) demo {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t)
-	lb := site{Jetway: &harness.Jetway{Admin: d.lb1}}
-	eventually(t, "the members are up", func() bool {
-		_, text := lb.call(t, "GET", "/api/v1/members", "")
-		return strings.Count(text, `"state": "up"`) >= 4
-	})
+	for _, admin := range []string{d.lb1, d.lb2} {
+		s := site{Jetway: &harness.Jetway{Admin: admin}}
+		eventually(t, "it is ready and warm, with its members up", func() bool {
+			ready, _ := s.call(t, "GET", "/ready", "")
+			health, _ := s.call(t, "GET", "/api/v1/health", "")
+			_, text := s.call(t, "GET", "/api/v1/members", "")
+			return ready == 200 && health == 200 && strings.Count(text, `"state": "up"`) >= 4
+		})
+	}
 	for _, admin := range []string{d.lb1, d.lb2} {
 		s := site{Jetway: &harness.Jetway{Admin: admin}}
 		_, text := s.call(t, "GET", "/api/v1/openapi.json", "")
