@@ -208,7 +208,7 @@ func (cl *client) unreachable(err error) error {
 	case errors.As(err, &unknown):
 		return fmt.Errorf("cannot trust the admin API at %s: %w\nSay with --ca who signs its certificate, or with -c which configuration names it", cl.base, err)
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fmt.Errorf("cannot reach Jetway at %s: its admin API speaks plain HTTP; use --admin http://...", cl.base)
+		return fmt.Errorf("cannot reach Jetway at %s: its admin API speaks plain HTTP; use --admin with http://", cl.base)
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || os.IsTimeout(err) {
 		return fmt.Errorf("cannot reach Jetway at %s: %w\nIs it running? Start it with \"jetway run\", or say with --admin where its admin API is", cl.base, err)
