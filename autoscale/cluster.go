@@ -18,6 +18,8 @@ type cluster struct {
 	past     *ClusterHistory
 
 	members []Member
+	out     map[string]time.Time // members that serve nobody, since when
+	lost    []string             // those of them that are not counted on any more, see see
 	seen    map[string]*seenLoad // by node; "" is this one
 	busy    float64              // requests x seconds, and
 	ended   float64              // requests, both of about the last minute
@@ -45,9 +47,10 @@ type seenLoad struct {
 }
 
 const (
-	callsMax    = 4   // of the driver for one cluster at a time
-	foreignMax  = 1e4 // bounds foreign
-	joinedKnown = 1e4 // bounds what a start remembers
+	callsMax    = 4    // of the driver for one cluster at a time
+	foreignMax  = 1e4  // bounds foreign
+	lostMost    = 0.25 // share of the members that may be given up
+	joinedKnown = 1e4  // bounds what a start remembers
 	// decay makes of sums the sums of about a minute, at one step a second.
 	decay = 59.0 / 60
 	// serviceMost is the most that a refused request is thought to have taken
@@ -75,25 +78,58 @@ func (c *cluster) booting() int {
 	return n
 }
 
-// see takes in the members.
-func (c *cluster) see(members []Member) {
+// see takes in the members. doubt is why there may be more of them.
+func (c *cluster) see(members []Member, now time.Time, doubt string) {
 	c.members = members
-	c.input.Ready, c.input.Stopping, c.doubt = 0, 0, ""
+	c.input.Ready, c.input.Stopping, c.doubt = 0, 0, doubt
+	c.findLost(now)
 	for i := range members {
-		switch m := &members[i]; m.State {
-		case "draining":
+		switch m := &members[i]; {
+		case m.State == balancer.StateDraining:
 			if c.stopOf(m.ID) != nil {
 				c.input.Stopping++
 			}
+		case slices.Contains(c.lost, m.ID):
 		default:
 			c.input.Ready++
-			if m.State != "up" {
+			if m.State != balancer.StateUp && c.doubt == "" {
 				c.doubt = "member " + m.ID + " is " + m.State
 			}
 		}
 	}
 	c.input.Booting = c.booting()
 }
+
+// findLost finds the members that are not counted on any more: those that were
+// down or ejected for as long as a start may take, without a break. One that
+// comes and goes is none of them. Where it is more than a share of the cluster,
+// the fault is hardly theirs, and others would fare no better: then no more
+// than the share is given up, and while there is doubt about what can be seen
+// nobody is.
+func (c *cluster) findLost(now time.Time) {
+	out := map[string]time.Time{}
+	c.lost = c.lost[:0]
+	for i := range c.members {
+		m := &c.members[i]
+		if m.State != balancer.StateDown && m.State != balancer.StateEjected {
+			continue
+		}
+		since, before := c.out[m.ID]
+		if !before || c.doubt != "" { // it is not known what became of it meanwhile
+			since = now
+		}
+		out[m.ID] = since
+		if now.Sub(since) >= c.settings.StartupDelay {
+			c.lost = append(c.lost, m.ID)
+		}
+	}
+	c.out = out
+	slices.SortFunc(c.lost, func(a, b string) int { return cmp.Or(out[a].Compare(out[b]), cmp.Compare(a, b)) })
+	c.lost = c.lost[:min(len(c.lost), max(int(float64(len(c.members))*lostMost), 1))]
+}
+
+// present is how many members there are, or will be, useful or not.
+func (c *cluster) present() int { return c.input.Ready + c.booting() + len(c.lost) }
 
 func (c *cluster) member(id string) *Member {
 	for i := range c.members {
@@ -229,7 +265,7 @@ func (c *cluster) join() (complete []*Start, changed bool) {
 func (c *cluster) victims(n int) []Member {
 	var list []Member
 	for _, m := range c.members {
-		if m.State != "draining" && !m.Fixed && !c.foreign[m.ID] && c.stopOf(m.ID) == nil {
+		if c.stoppable(&m) && !slices.Contains(c.lost, m.ID) {
 			list = append(list, m)
 		}
 	}
@@ -237,6 +273,11 @@ func (c *cluster) victims(n int) []Member {
 		return cmp.Or(cmp.Compare(a.Sessions, b.Sessions), cmp.Compare(a.InFlight, b.InFlight), cmp.Compare(b.ID, a.ID))
 	})
 	return list[:min(n, len(list))]
+}
+
+// stoppable reports whether a member may be drained and stopped.
+func (c *cluster) stoppable(m *Member) bool {
+	return m.State != balancer.StateDraining && !m.Fixed && !c.foreign[m.ID] && c.stopOf(m.ID) == nil
 }
 
 func ids(members []Member) []string {

@@ -19,6 +19,7 @@ type Decision struct {
 	Ready     int       `json:"ready"`
 	Booting   int       `json:"booting"`
 	Stopping  int       `json:"stopping"`
+	Lost      int       `json:"lost"` // out for so long that they are not counted on
 	Min       int       `json:"min"`
 	Max       int       `json:"max"`
 	Formula   string    `json:"formula"`
@@ -35,7 +36,7 @@ const decisionsMax = 500
 // decideLocked remembers and logs what was decided for c: one line.
 func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level zerolog.Level) {
 	d := Decision{Time: s.now(), Domain: c.key.Domain, SubDomain: c.key.SubDomain, Policy: string(c.settings.Policy),
-		Demand: c.input.Demand, Held: c.held, Ready: c.input.Ready, Booting: c.booting(), Stopping: c.input.Stopping,
+		Demand: c.input.Demand, Held: c.held, Ready: c.input.Ready, Booting: c.booting(), Stopping: c.input.Stopping, Lost: len(c.lost),
 		Min: c.settings.Min, Max: c.settings.Max, Formula: c.advice.Formula, Want: c.want(), Result: result, Reason: reason,
 		Order: order, Alarm: c.past.Alarm}
 	if len(s.decisions) >= decisionsMax {
@@ -44,7 +45,7 @@ func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level ze
 	s.decisions = append(s.decisions, d)
 	e := s.log.WithLevel(level).Str("domain", d.Domain).Str("sub_domain", d.SubDomain).Str("policy", d.Policy).
 		Float64("demand", float64(int(d.Demand*10))/10).Int64("held", d.Held).Int("ready", d.Ready).Int("booting", d.Booting).
-		Int("stopping", d.Stopping).Int("min", d.Min).Int("max", d.Max).Str("formula", d.Formula).Int("want", d.Want).Str("result", result)
+		Int("stopping", d.Stopping).Int("lost", d.Lost).Int("min", d.Min).Int("max", d.Max).Str("formula", d.Formula).Int("want", d.Want).Str("result", result)
 	if reason != "" {
 		e = e.Str("reason", reason)
 	}
@@ -83,6 +84,7 @@ type Status struct {
 	Ready     int        `json:"ready"`
 	Booting   int        `json:"booting"`
 	Stopping  int        `json:"stopping"`
+	Lost      []string   `json:"lost"` // members that are out for so long that they are not counted on
 	Demand    float64    `json:"demand"`
 	Held      int64      `json:"held"`
 	Want      int        `json:"want"`
@@ -106,7 +108,8 @@ func (s *Scaler) Status() []Status {
 		v := Status{Domain: c.key.Domain, SubDomain: c.key.SubDomain, Policy: string(c.settings.Policy), DryRun: !c.acting(), Acts: s.acting,
 			Min: c.settings.Min, Max: c.settings.Max, Ready: c.input.Ready, Booting: c.booting(), Stopping: c.input.Stopping,
 			Demand: c.input.Demand, Held: c.held, Want: c.want(), Formula: c.advice.Formula, Reason: c.advice.Reason, Manual: c.past.Manual,
-			Hold: c.past.Held, Alarm: c.past.Alarm, Failures: c.past.Failures, Doubt: c.doubt, Orders: []string{}}
+			Hold: c.past.Held, Alarm: c.past.Alarm, Failures: c.past.Failures, Doubt: c.doubt, Orders: []string{},
+			Lost: append([]string{}, c.lost...)}
 		if at := c.past.RetryAt; at.After(s.now()) {
 			v.RetryAt = &at
 		}

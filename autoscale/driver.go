@@ -3,6 +3,7 @@ package autoscale
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,6 +79,13 @@ type Listing struct {
 	// could stop, and who is not listed does not run.
 	Complete  bool
 	Instances []Instance
+	// Known are the ids of the starts of which the list is complete; nil: of all.
+	Known []string
+}
+
+// tells reports whether those of a start that are not listed do not run.
+func (l *Listing) tells(order string) bool {
+	return l.Complete && (l.Known == nil || slices.Contains(l.Known, order))
 }
 
 // Instance is one started member, whether it has joined or not.

@@ -341,7 +341,7 @@ func FuzzHistory(f *testing.F) {
 		}
 		for _, h := range past.Clusters {
 			c := &cluster{past: h}
-			c.see([]Member{{ID: "a", State: "draining"}})
+			c.see([]Member{{ID: "a", State: "draining"}}, time.Now(), "")
 			c.join()
 			c.booting()
 		}

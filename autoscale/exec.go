@@ -141,7 +141,7 @@ func parseListing(out []byte) (Listing, error) {
 			in.Sequence, _ = strconv.ParseUint(in.Order[strings.LastIndexByte(in.Order, '/')+1:], 10, 64)
 		}
 	}
-	return Listing{answer.Complete, answer.Instances}, nil
+	return Listing{Complete: answer.Complete, Instances: answer.Instances}, nil
 }
 
 // capped keeps the beginning of what is written to it.

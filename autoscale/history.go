@@ -25,6 +25,7 @@ type ClusterHistory struct {
 	Starts   []*Start  `json:"starts,omitempty"`
 	Stops    []*Stop   `json:"stops,omitempty"`
 	Failures int       `json:"failures,omitempty"` // starts in a row
+	FailedAt time.Time `json:"failed_at,omitzero"` // when the newest of them did
 	RetryAt  time.Time `json:"retry_at,omitzero"`
 	Held     string    `json:"held,omitempty"` // why nothing is ordered
 	Alarm    bool      `json:"alarm,omitempty"`
@@ -55,6 +56,7 @@ type Stop struct {
 	Order    *Order    `json:"order,omitempty"`
 	Ordered  time.Time `json:"ordered,omitzero"`
 	Accepted bool      `json:"accepted,omitempty"`
+	Lost     bool      `json:"lost,omitempty"` // it served nobody: it is not called back
 	Tries    int       `json:"tries,omitempty"`
 
 	retryAt time.Time

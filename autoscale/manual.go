@@ -40,7 +40,7 @@ func (s *Scaler) Release(key balancer.Key) error {
 	return s.change(key, func(c *cluster) error {
 		h := c.past
 		h.Manual, h.Held, h.Alarm, h.Failures = nil, "", false, 0
-		h.RetryAt = time.Time{}
+		h.FailedAt, h.RetryAt = time.Time{}, time.Time{}
 		clear(c.foreign)
 		s.decideLocked(c, "released", "by an operator", "", zerolog.InfoLevel)
 		return nil

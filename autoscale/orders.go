@@ -53,9 +53,10 @@ func (s *Scaler) actLocked(c *cluster, now time.Time, room *int) {
 		s.growLocked(c, now, want-current, room)
 	case want < current:
 		s.shrinkLocked(c, now, current-want)
-	default:
+	case len(c.lost) == 0:
 		c.said = ""
 	}
+	s.discardLocked(c, now, want)
 }
 
 // onlySayLocked is what a dry run does.
@@ -73,16 +74,20 @@ func (s *Scaler) onlySayLocked(c *cluster) {
 // growLocked orders n members, or calls back such as are about to go.
 func (s *Scaler) growLocked(c *cluster, now time.Time, n int, room *int) {
 	for _, st := range slices.Clone(c.past.Stops) {
-		if n > 0 && st.Order == nil && c.member(st.Member) != nil {
+		if n > 0 && st.Order == nil && !st.Lost && c.member(st.Member) != nil {
 			s.fleet.Drain(c.key, st.Member, false)
 			s.dropStopLocked(c, st)
 			s.decideLocked(c, "keep "+st.Member, "it is needed again", "", zerolog.InfoLevel)
 			n--
 		}
 	}
-	allowed := min(n, *room)
+	free := c.settings.Max - c.present()
+	allowed := min(n, *room, free)
 	switch {
 	case n <= 0:
+		return
+	case free <= 0:
+		s.sayLocked(c, "limited", fmt.Sprintf("%d members that serve nobody count towards max_app_instances", len(c.lost)))
 		return
 	case now.Before(c.past.RetryAt):
 		s.sayLocked(c, "wait", fmt.Sprintf("%d starts failed in a row, the next at %s", c.past.Failures, c.past.RetryAt.Format(time.TimeOnly)))
@@ -158,17 +163,23 @@ func (s *Scaler) startGiven(c *cluster, id string, named []string, err error) {
 		s.decideLocked(c, "start not confirmed", err.Error(), id, zerolog.WarnLevel)
 	default:
 		c.past.Starts = slices.Delete(c.past.Starts, i, i+1)
-		s.failedLocked(c, now, st.Order.Count, fmt.Sprintf("the driver could not start: %s", err), id)
+		s.failedLocked(c, st, st.Order.Count, fmt.Sprintf("the driver could not start: %s", err))
 	}
 	s.writeLocked()
 }
 
 // failedLocked counts a start that failed, in whole or for n of its members.
-func (s *Scaler) failedLocked(c *cluster, now time.Time, n int, why, order string) {
+// Starts that were under way together fail for the same reason: they are one
+// failure.
+func (s *Scaler) failedLocked(c *cluster, st *Start, n int, why string) {
 	s.totals.Failed += uint64(n)
-	c.past.Failures++
-	c.past.RetryAt = now.Add(min(backoffFirst<<min(c.past.Failures-1, 10), backoffMost))
-	if c.past.Failures < holdAfter {
+	now, order := s.now(), st.Order.ID
+	if again := st.At.After(c.past.FailedAt); again {
+		c.past.Failures++
+		c.past.FailedAt = now
+		c.past.RetryAt = now.Add(min(backoffFirst<<min(c.past.Failures-1, 10), backoffMost))
+	}
+	if c.past.Failures < holdAfter || c.past.Held != "" {
 		s.decideLocked(c, "start failed", why, order, zerolog.WarnLevel)
 		return
 	}
@@ -182,7 +193,7 @@ func (s *Scaler) failedLocked(c *cluster, now time.Time, n int, why, order strin
 func (s *Scaler) joinLocked(c *cluster) {
 	complete, changed := c.join()
 	for _, st := range complete {
-		c.past.Failures, c.past.RetryAt = 0, time.Time{}
+		c.past.Failures, c.past.FailedAt, c.past.RetryAt = 0, time.Time{}, time.Time{}
 		s.decideLocked(c, fmt.Sprintf("joined %d", st.Order.Count), fmt.Sprintf("%s after the order", s.now().Sub(st.At).Round(100*time.Millisecond)),
 			st.Order.ID, zerolog.InfoLevel)
 	}
@@ -210,7 +221,7 @@ func (s *Scaler) giveUpLocked(c *cluster, now time.Time, st *Start, why string) 
 	o.Start, o.Count, o.Members, o.Joined = st.Order.ID, st.missing(), st.Order.Members, st.Joined
 	stop := &Stop{Since: now, Deadline: now, Order: &o, Ordered: now}
 	c.past.Stops = append(c.past.Stops, stop)
-	s.failedLocked(c, now, st.missing(), why, st.Order.ID)
+	s.failedLocked(c, st, st.missing(), why)
 	s.giveStopLocked(c, stop)
 }
 
@@ -266,7 +277,7 @@ func (s *Scaler) listed(c *cluster, driver Driver, l Listing, err error) {
 		if n := running[st.Order.ID]; n > 0 {
 			st.Accepted = true
 		}
-		if l.Complete && st.Accepted && !st.calling && running[st.Order.ID] < st.Order.Count {
+		if l.tells(st.Order.ID) && st.Accepted && !st.calling && running[st.Order.ID] < st.Order.Count {
 			s.giveUpLocked(c, now, st, fmt.Sprintf("only %d of %d are still running", running[st.Order.ID], st.Order.Count))
 		}
 	}

@@ -47,23 +47,6 @@ type nursery struct {
 	children []*child
 }
 
-// child is one process. A pid alone names nobody, since pids are used again;
-// together with the time when the process started it does.
-type child struct {
-	Order     string `json:"order"`
-	Sequence  uint64 `json:"sequence"`
-	Index     int    `json:"index"` // within its order
-	Domain    string `json:"domain"`
-	SubDomain string `json:"sub_domain"`
-	Member    string `json:"member"`
-	Port      uint16 `json:"port,omitempty"`
-	PID       int    `json:"pid"`     // 0: about to be started
-	Started   string `json:"started"` // as the system says, see startTime
-	Dead      bool   `json:"dead,omitempty"`
-
-	ended chan struct{} // closed when a process of our own ended; nil: adopted
-}
-
 func newNursery(dir string, log zerolog.Logger) *nursery { return &nursery{dir: dir, log: log} }
 
 // open reads the file and adopts those that still run.
@@ -124,14 +107,6 @@ func (n *nursery) adoptLocked() {
 		n.log.Info().Int("processes", adopted).Msg("members of the process before adopted")
 	}
 	n.saveLocked()
-}
-
-// environment tells a child by what it was started with.
-func (c *child) environment() string { return "JETWAY_CHILD=" + c.Order + "#" + strconv.Itoa(c.Index) }
-
-// alive reports whether it is still this process that has its pid.
-func (c *child) alive() bool {
-	return !c.Dead && c.PID > 0 && c.Started != "" && startTime(c.PID) == c.Started
 }
 
 func (n *nursery) saveLocked() {
@@ -372,29 +347,18 @@ func (n *nursery) isAlive(c *child) bool {
 	return c.aliveLocked(n)
 }
 
-// aliveLocked also notes that it has ended.
-func (c *child) aliveLocked(n *nursery) bool {
-	if c.Dead {
-		return false
-	}
-	if !c.alive() {
-		if c.ended == nil {
-			c.Dead = true
-			n.saveLocked()
-		}
-		return false
-	}
-	return true
-}
-
 // List implements Driver.
 func (d *processDriver) List(_ context.Context, key balancer.Key) (Listing, error) {
 	n := d.nursery
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := Listing{Complete: true}
+	l := Listing{Complete: true, Known: []string{}} // another load balancer's processes are its own
 	for _, c := range n.children {
-		if c.Domain == key.Domain && c.SubDomain == key.SubDomain && c.aliveLocked(n) {
+		if c.Domain != key.Domain || c.SubDomain != key.SubDomain {
+			continue
+		}
+		l.Known = append(l.Known, c.Order)
+		if c.aliveLocked(n) {
 			l.Instances = append(l.Instances, Instance{c.Order, c.Sequence, c.Member})
 		}
 	}

@@ -3,10 +3,8 @@ package autoscale
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -206,7 +204,7 @@ func (s *Scaler) tick() {
 			continue // configured a moment ago, or no more
 		}
 		s.lookLocked(c, now, &seen[i], reports, doubt)
-		current += c.input.Ready + c.booting()
+		current += c.present()
 	}
 	if s.acting {
 		room := s.roomLocked(current)
@@ -229,11 +227,8 @@ func (s *Scaler) roomLocked(current int) int {
 
 // lookLocked takes in what is there of a cluster and asks its policy.
 func (s *Scaler) lookLocked(c *cluster, now time.Time, o *Observation, reports []Report, doubt string) {
-	c.see(o.Members)
+	c.see(o.Members, now, doubt)
 	s.joinLocked(c)
-	if doubt != "" {
-		c.doubt = doubt
-	}
 	loads := map[string]seenAt{"": {Load{o.Key, o.Totals}, now.Sub(s.origin), 0}}
 	for i := range reports {
 		r := &reports[i]
@@ -284,7 +279,7 @@ func (s *Scaler) rouse(key balancer.Key) {
 	if c == nil || i < 0 || !s.acting || c.input.Now.IsZero() {
 		return
 	}
-	c.see(seen[i].Members)
+	c.see(seen[i].Members, now, s.doubt)
 	s.joinLocked(c)
 	c.held = max(c.held, seen[i].Totals.Held)
 	if c.input.Ready+c.booting() > 0 {
@@ -292,7 +287,7 @@ func (s *Scaler) rouse(key balancer.Key) {
 	}
 	current := 0
 	for _, other := range s.clusters {
-		current += other.input.Ready + other.booting()
+		current += other.present()
 	}
 	a := Advice{Need: 1, Want: c.input.clamp(1), Formula: fmt.Sprintf("%d requests wait and nobody is there = 1", c.held)}
 	if c.settings.Max > 0 && c.past.Manual == nil {
@@ -316,9 +311,9 @@ func (s *Scaler) again() {
 	current := 0
 	for i := range seen {
 		if c := s.clusters[seen[i].Key]; c != nil {
-			c.see(seen[i].Members)
+			c.see(seen[i].Members, now, s.doubt)
 			s.joinLocked(c)
-			current += c.input.Ready + c.booting()
+			current += c.present()
 		}
 	}
 	room := s.roomLocked(current)
@@ -328,133 +323,4 @@ func (s *Scaler) again() {
 		}
 	}
 	s.sendLocked()
-}
-
-// exchange tells the others what this process knows, and learns from them.
-func (s *Scaler) exchange(now time.Time, seen []Observation) []Report {
-	own := Report{At: now.Sub(s.origin), Loads: make([]Load, len(seen))}
-	for i := range seen {
-		own.Loads[i] = Load{seen[i].Key, seen[i].Totals}
-	}
-	s.mu.Lock()
-	own.Serial, own.History = s.serial, s.written
-	s.mu.Unlock()
-	reports := s.peers.Exchange(own)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range reports {
-		if r := &reports[i]; r.Serial > s.serial && len(r.History) > 0 && !s.acting {
-			s.learnLocked(r)
-		}
-	}
-	return reports
-}
-
-// learnLocked takes over the history of the one that acts.
-func (s *Scaler) learnLocked(r *Report) {
-	past, err := parseHistory(r.History)
-	if err != nil {
-		s.log.Warn().Str("peer", r.Node).Err(err).Msg("history of orders from a peer is of no use")
-		return
-	}
-	s.serial, s.written, s.idle = r.Serial, r.History, map[string]*ClusterHistory{}
-	for name, h := range past.Clusters {
-		s.idle[name] = h
-	}
-	for key, c := range s.clusters {
-		c.past = s.idle[key.String()]
-		delete(s.idle, key.String())
-		if c.past == nil {
-			c.past = &ClusterHistory{}
-		}
-	}
-	s.keepLocked(r.History)
-}
-
-// takeOverLocked begins or ends to give orders.
-func (s *Scaler) takeOverLocked(acts bool) {
-	s.acting = acts
-	if !acts {
-		s.log.Info().Msg("another load balancer sizes the clusters")
-		return
-	}
-	s.log.Info().Int("clusters", len(s.clusters)).Msg("this load balancer sizes the clusters")
-	for _, c := range s.clusters {
-		c.listed, c.listAt = false, time.Time{}
-		for _, st := range c.past.Stops { // the drains of the one before may be known to it alone
-			if st.Member != "" {
-				s.fleet.Drain(c.key, st.Member, true) // one that is gone is found out by followStops
-			}
-		}
-	}
-}
-
-// writeLocked notes the history, and the file has it before any order is sent.
-func (s *Scaler) writeLocked() {
-	h := History{Version: historyVersion, Serial: s.serial + 1, Clusters: map[string]*ClusterHistory{}}
-	for name, c := range s.idle {
-		h.Clusters[name] = c
-	}
-	for key, c := range s.clusters {
-		if !c.past.empty() {
-			h.Clusters[key.String()] = c.past
-		}
-	}
-	b, err := json.Marshal(h)
-	if err != nil {
-		panic("BUG: a history that is no JSON: " + err.Error())
-	}
-	s.serial, s.written = h.Serial, b
-	s.keepLocked(b)
-	if s.acting {
-		s.peers.Exchange(Report{At: s.now().Sub(s.origin), Serial: s.serial, History: s.written})
-	}
-}
-
-// keepLocked writes the history into its file.
-func (s *Scaler) keepLocked(b []byte) {
-	why := ""
-	if err := s.store.save(b); err != nil {
-		why = err.Error()
-	}
-	if why != s.unsaved && why != "" {
-		s.log.Error().Str("error", why).Msg("orders under way cannot be written down: after a restart they could be given twice")
-	}
-	s.unsaved = why
-}
-
-func (h *ClusterHistory) empty() bool {
-	return h.Sequence == 0 && h.Held == "" && h.Manual == nil && h.Failures == 0
-}
-
-// callLocked has f call a driver for c once the tick is over.
-func (s *Scaler) callLocked(c *cluster, f func(ctx context.Context)) {
-	c.calls++
-	s.background = append(s.background, func() {
-		defer s.calls.Done()
-		ctx, cancel := context.WithTimeout(s.ctx, callMost)
-		defer cancel()
-		defer func() {
-			if p := recover(); p != nil {
-				s.log.Error().Str("domain", c.key.Domain).Str("sub_domain", c.key.SubDomain).Str("panic", fmt.Sprint(p)).
-					Bytes("stack", debug.Stack()).Msg("driver panicked")
-			}
-			s.mu.Lock()
-			c.calls--
-			s.mu.Unlock()
-		}()
-		f(ctx)
-	})
-}
-
-// sendLocked writes the history if it changed and begins the calls.
-func (s *Scaler) sendLocked() {
-	list := s.background
-	if s.background = nil; s.ctx == nil {
-		return
-	}
-	for _, f := range list {
-		s.calls.Add(1)
-		go f()
-	}
 }

@@ -31,21 +31,51 @@ func (s *Scaler) shrinkLocked(c *cluster, now time.Time, n int) {
 		return
 	}
 	for _, m := range victims {
-		if err := s.fleet.Drain(c.key, m.ID, true); err != nil {
-			s.sayLocked(c, "keep", err.Error())
-			continue
-		}
-		c.past.Stops = append(c.past.Stops, &Stop{Member: m.ID, Host: m.Host, Since: now, Deadline: now.Add(c.settings.Drain)})
-		c.input.Ready--
-		c.input.Stopping++
-		c.said = ""
 		why := fmt.Sprintf("%d requests and %d sessions, the fewest", m.InFlight, m.Sessions)
 		if c.advice.Reason != "" {
 			why = c.advice.Reason + "; " + why
 		}
-		s.decideLocked(c, "drain "+m.ID, why, "", zerolog.InfoLevel)
+		if s.drainLocked(c, now, &m, why) {
+			c.input.Ready--
+		}
 	}
 	s.writeLocked()
+}
+
+func (s *Scaler) drainLocked(c *cluster, now time.Time, m *Member, why string) bool {
+	if err := s.fleet.Drain(c.key, m.ID, true); err != nil {
+		s.sayLocked(c, "keep", err.Error())
+		return false
+	}
+	c.past.Stops = append(c.past.Stops, &Stop{Member: m.ID, Host: m.Host, Since: now, Deadline: now.Add(c.settings.Drain)})
+	c.input.Stopping++
+	c.said = ""
+	s.decideLocked(c, "drain "+m.ID, why, "", zerolog.InfoLevel)
+	return true
+}
+
+// discardLocked begins to stop members that serve nobody, once others are there
+// in their place, or have to make room for them. All others must be up: who
+// sees nobody is perhaps cut off.
+func (s *Scaler) discardLocked(c *cluster, now time.Time, want int) {
+	if len(c.lost) == 0 || c.doubt != "" || c.past.Held != "" || c.input.Ready == 0 {
+		return
+	}
+	if c.input.Ready < want && c.present() < c.settings.Max {
+		return
+	}
+	for _, id := range slices.Clone(c.lost) {
+		m := c.member(id)
+		if m == nil || !c.stoppable(m) {
+			continue
+		}
+		why := fmt.Sprintf("it has been %s for %s", m.State, now.Sub(c.out[id]).Round(time.Second))
+		if s.drainLocked(c, now, m, why) {
+			c.past.Stops[len(c.past.Stops)-1].Lost = true
+			c.lost = slices.DeleteFunc(c.lost, func(l string) bool { return l == id })
+			s.writeLocked()
+		}
+	}
 }
 
 // followStopsLocked stops members that have drained and forgets those that are

@@ -68,7 +68,7 @@ func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics 
 		return prometheus.NewDesc("jetway_scaling_"+name, help, labels, nil)
 	}
 	return &scalingMetrics{scaler: s, router: r,
-		members: d("members", "Members of an elastic cluster: ready, booting, stopping, and wanted.", "domain", "sub_domain", "state"),
+		members: d("members", "Members of an elastic cluster: ready, booting, stopping, lost, and wanted.", "domain", "sub_domain", "state"),
 		demand:  d("demand", "Mean requests in flight of the last second, held and refused ones included, of all load balancers.", "domain", "sub_domain"),
 		held:    d("held_requests", "Requests that wait for a member, here.", "domain", "sub_domain"),
 		refuse:  d("refused_total", "Requests for which no member came, here.", "domain", "sub_domain"),
@@ -94,7 +94,7 @@ func (m *scalingMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	for _, s := range m.scaler.Status() {
-		for state, n := range map[string]int{"ready": s.Ready, "booting": s.Booting, "stopping": s.Stopping, "wanted": s.Want} {
+		for state, n := range map[string]int{"ready": s.Ready, "booting": s.Booting, "stopping": s.Stopping, "lost": len(s.Lost), "wanted": s.Want} {
 			gauge(m.members, float64(n), s.Domain, s.SubDomain, state)
 		}
 		gauge(m.demand, s.Demand, s.Domain, s.SubDomain)

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,46 +85,12 @@ func TestProcess(t *testing.T) {
 // TestExecFromZero: nobody is there; the first request starts a member and is
 // answered, by a script of the operator's. Without requests it goes again.
 func TestExecFromZero(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
-	dir := t.TempDir()
-	start := filepath.Join(dir, "start")
-	stop := filepath.Join(dir, "stop")
-	script := func(path, text string) {
-		if err := os.WriteFile(path, []byte("#!/bin/sh\nset -eu\n"+text), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The same order is carried out once.
-	script(start, `cat > `+dir+`/order.json
-mkdir "`+dir+`/order-$JETWAY_SEQUENCE" 2>/dev/null || exit 0
-i=0
-while [ $i -lt $JETWAY_COUNT ]; do
-  id=vm-$JETWAY_SEQUENCE-$i
-  setsid `+strings.Join(s.worker("0s"), " ")+` --id $id >`+dir+`/$id.log 2>&1 </dev/null &
-  echo $! > `+dir+`/$id.pid
-  i=$((i+1))
-done
-`)
-	script(stop, `kill $(cat `+dir+`/$JETWAY_MEMBER.pid)`)
-	s.min, s.drain = 0, "1s"
-	s.driver = fmt.Sprintf("{exec: {start: [%q], stop: [%q], timeout: 20s}}", start, stop)
-	pids := func() (running []int) {
-		files, _ := filepath.Glob(dir + "/*.pid")
-		for _, f := range files {
-			b, _ := os.ReadFile(f)
-			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && alive(pid) {
-				running = append(running, pid)
-			}
-		}
-		return running
-	}
-	defer func() {
-		for _, pid := range pids() {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}()
+	d := newScripts(t, s.worker("0s"))
+	s.min, s.drain, s.driver = 0, "1s", d.driver("20s")
 	s.start()
-	if n := len(pids()); n != 0 {
+	if n := len(d.running()); n != 0 {
 		t.Fatalf("%d members before the first request", n)
 	}
 	begun := time.Now()
@@ -136,11 +99,11 @@ done
 		t.Fatalf("the first request: %v\n%s", err, s.decisions())
 	}
 	t.Logf("the first request was answered by %s after %s", a.Name, time.Since(begun))
-	if n := len(pids()); n != 1 {
+	if n := len(d.running()); n != 1 {
 		t.Errorf("%d members for one request, want 1", n)
 	}
-	s.eventually(60*time.Second, "nobody is left without requests", func() bool { return len(pids()) == 0 && s.members()["up"] == 0 })
-	if b, err := os.ReadFile(dir + "/order.json"); err != nil || !strings.Contains(string(b), `"action":"start"`) {
+	s.eventually(60*time.Second, "nobody is left without requests", func() bool { return len(d.running()) == 0 && s.members()["up"] == 0 })
+	if b, err := os.ReadFile(d.dir + "/order.json"); err != nil || !strings.Contains(string(b), `"action":"start"`) {
 		t.Errorf("standard input %q, %v", b, err)
 	}
 }
@@ -148,6 +111,7 @@ done
 // TestKilledInScaleOut: Jetway is killed while members boot. The next one
 // adopts them and orders none twice.
 func TestKilledInScaleOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.driver, s.max = s.processDriver("2s"), 5
 	defer s.endProcesses()

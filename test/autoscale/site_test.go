@@ -29,32 +29,39 @@ type site struct {
 	state               string // state_dir
 	min, max            int
 	drain, affinity     string
-	driver              string
+	calm, startup       string // server_startup_delay
+	driver              string // with all keys of autoscale after it
+	name, join, standby string // of one of several
+	options             []harness.Option
 	jetway              *harness.Jetway
 }
 
 func newSite(t *testing.T) *site {
 	return &site{t: t, http: harness.FreePort(t), admin: harness.FreePort(t), gossip: harness.FreePort(t), state: t.TempDir(),
-		min: 1, max: 6, drain: "3s", affinity: "none"}
+		min: 1, max: 6, drain: "3s", affinity: "none", calm: "2s", startup: "60s", name: "lb"}
 }
 
-// worker is the command of a member, its id left open.
-func (s *site) worker(boot string) []string {
-	return []string{harness.Binary(s.t), "demo", "worker", "--domain", "el.domain", "--installation", "elastic", "--boot", boot,
-		"--join", harness.Loopback(s.gossip)}
+// worker is the command of a member, its id left open. It joins by this load
+// balancer's gossip, and by that of others.
+func (s *site) worker(boot string, others ...int) []string {
+	command := []string{harness.Binary(s.t), "demo", "worker", "--domain", "el.domain", "--installation", "elastic", "--boot", boot}
+	for _, port := range append(others, s.gossip) {
+		command = append(command, "--join", harness.Loopback(port))
+	}
+	return command
 }
 
 func (s *site) config() string {
 	return fmt.Sprintf(`loadbalancer:
-  name: lb
+  name: %s
   installation: elastic
   state_dir: %q
   listeners: [{name: http, address: "127.0.0.1:%d"}]
   admin: {address: "127.0.0.1:%d"}
-  server_startup_delay: 60s
+  server_startup_delay: %s
 membership:
-  gossip: {bind: "127.0.0.1:%d"}
-services:
+  gossip: {bind: "127.0.0.1:%d", join: [%s]}
+%sservices:
   app:
     hosts: [el.test]
     min_app_instances: %d
@@ -64,18 +71,18 @@ services:
       target: 2
       stable_window: 2s
       panic_window: 1s
-      calm: 2s
+      calm: %s
       drain: %s
       driver: %s
     domains:
       el.domain: {}
-`, s.state, s.http, s.admin, s.gossip, s.min, s.max, s.affinity, s.drain, s.driver)
+`, s.name, s.state, s.http, s.admin, s.startup, s.gossip, s.join, s.standby, s.min, s.max, s.affinity, s.calm, s.drain, s.driver)
 }
 
 // start runs Jetway; who was started by it is ended with the test.
 func (s *site) start() {
 	s.t.Helper()
-	s.jetway = harness.Start(s.t, s.config())
+	s.jetway = harness.Start(s.t, s.config(), s.options...)
 }
 
 // processes reads the list of the driver process, the dead left out.
@@ -108,13 +115,34 @@ func (s *site) endProcesses() {
 	}
 }
 
+// get reads an answer of the admin API.
+func (s *site) get(path string, into any) bool {
+	status, body := s.jetway.Get(path)
+	return status == 200 && json.Unmarshal([]byte(body), into) == nil
+}
+
+// scaling is how the cluster stands.
+type scaling struct {
+	Acts, Alarm                            bool
+	DryRun                                 bool `json:"dry_run"`
+	Ready, Booting, Want, Failures, Manual int
+	Orders                                 []string
+}
+
+func (s *site) scale() scaling {
+	var list struct{ Domains []scaling }
+	if !s.get("/api/v1/autoscale", &list) || len(list.Domains) != 1 {
+		return scaling{}
+	}
+	return list.Domains[0]
+}
+
 // members returns how many the admin API knows, by state.
 func (s *site) members() map[string]int {
-	status, body := s.jetway.Get("/api/v1/members")
 	var list struct {
 		Members []struct{ ID, State string }
 	}
-	if status != 200 || json.Unmarshal([]byte(body), &list) != nil {
+	if !s.get("/api/v1/members", &list) {
 		return nil
 	}
 	states := map[string]int{}
