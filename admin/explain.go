@@ -24,8 +24,10 @@ type Explanation struct {
 	Generation uint64           `json:"generation"`
 	Question   Question         `json:"question"`
 	Arrival    ExplainedArrival `json:"arrival"`
-	// Answer is what the client gets from Jetway itself; nil: it is forwarded.
+	// Answer is what the client gets from Jetway itself; nil: it is forwarded,
+	// at once or when it has been held.
 	Answer     *ExplainedAnswer     `json:"answer,omitempty"`
+	Held       *ExplainedWait       `json:"held,omitempty"`   // until an elastic domain has a member; nil: it does not wait
 	Host       *ExplainedHost       `json:"host,omitempty"`   // nil: no pattern matches
 	Tenant     *ExplainedTenant     `json:"tenant,omitempty"` // nil: it did not come so far
 	Domain     *ExplainedDomain     `json:"domain,omitempty"` // nil: no range holds the tenant
@@ -51,6 +53,12 @@ type ExplainedAnswer struct {
 	Reason     string `json:"reason"`
 	Text       string `json:"text"`
 	RetryAfter int    `json:"retry_after_seconds,omitempty"` // of limits
+}
+
+// ExplainedWait is how a request waits for a member that is started.
+type ExplainedWait struct {
+	Most   string `json:"most"`   // then it is answered with 503
+	Before int    `json:"before"` // requests that wait already
 }
 
 // ExplainedHost is the host pattern that matched.

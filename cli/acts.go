@@ -175,18 +175,19 @@ SIZE it shows the domains that scale, and the newest decisions.`,
 func (cl *client) showScale(c *cobra.Command, output outputFormat) error {
 	var v struct {
 		Domains []struct {
-			Domain    string  `json:"domain"`
-			SubDomain string  `json:"sub_domain"`
-			Policy    string  `json:"policy"`
-			Min       int     `json:"min"`
-			Max       int     `json:"max"`
-			Ready     int     `json:"ready"`
-			Booting   int     `json:"booting"`
-			Stopping  int     `json:"stopping"`
-			Want      int     `json:"want"`
-			Demand    float64 `json:"demand"`
-			Reason    string  `json:"reason"`
-			Hold      string  `json:"hold"`
+			Domain    string   `json:"domain"`
+			SubDomain string   `json:"sub_domain"`
+			Policy    string   `json:"policy"`
+			Min       int      `json:"min"`
+			Max       int      `json:"max"`
+			Ready     int      `json:"ready"`
+			Booting   int      `json:"booting"`
+			Stopping  int      `json:"stopping"`
+			Want      int      `json:"want"`
+			Demand    float64  `json:"demand"`
+			Reason    string   `json:"reason"`
+			Hold      string   `json:"hold"`
+			Lost      []string `json:"lost"`
 		} `json:"domains"`
 		Decisions []struct {
 			Time      time.Time `json:"time"`
@@ -208,7 +209,11 @@ func (cl *client) showScale(c *cobra.Command, output outputFormat) error {
 	}
 	t := newTable(w, "DOMAIN", "SUB-DOMAIN", "POLICY", "MIN", "MAX", "READY", "BOOTING", "STOPPING", "WANT", "DEMAND", "REMARK")
 	for _, d := range v.Domains {
-		t.row(d.Domain, d.SubDomain, d.Policy, d.Min, d.Max, d.Ready, d.Booting, d.Stopping, d.Want, fmt.Sprintf("%.1f", d.Demand), strings.TrimSpace(d.Hold+" "+d.Reason))
+		remark := strings.TrimSpace(d.Hold + " " + d.Reason)
+		if len(d.Lost) > 0 {
+			remark = "lost: " + strings.Join(d.Lost, ", ") + "; " + remark
+		}
+		t.row(d.Domain, d.SubDomain, d.Policy, d.Min, d.Max, d.Ready, d.Booting, d.Stopping, d.Want, fmt.Sprintf("%.1f", d.Demand), remark)
 	}
 	if err := t.flush(); err != nil || len(v.Decisions) == 0 {
 		return err

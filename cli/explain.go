@@ -154,6 +154,9 @@ func printExplanation(w io.Writer, e *admin.Explanation) error {
 		}
 		say("answer", "%d %s: %s%s", a.Status, a.Reason, a.Text, retry)
 	}
+	if h := e.Held; h != nil {
+		say("held", "behind %d others until a member is there, which is started if need be; after %s: 503", h.Before, h.Most)
+	}
 	if len(e.Candidates) > 0 {
 		fmt.Fprintln(&b)
 		if err := candidateTable(&b, e); err != nil {

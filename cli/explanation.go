@@ -35,6 +35,9 @@ func (lb *loadBalancer) explain(q admin.Question) (admin.Explanation, error) {
 			v.Answer.RetryAfter = max(int((e.Allowance.Wait+time.Second-1)/time.Second), 1)
 		}
 	}
+	if e.Held > 0 {
+		v.Held = &admin.ExplainedWait{Most: e.Held.String(), Before: e.Before}
+	}
 	d := e.Decision
 	if d.Host == nil {
 		return v, nil

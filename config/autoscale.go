@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,7 +18,6 @@ import (
 type elastic struct {
 	autoscale.Settings
 	wait     balancer.Wait
-	maxAt    *yaml.Node // of max_app_instances
 	driverAt *yaml.Node
 }
 
@@ -25,13 +25,8 @@ type elastic struct {
 // of the level above.
 func (d *decoder) elasticBlock(o object, e *elastic) {
 	minAt := read(o, "min_app_instances", &e.Min, parseNumber(0, 10000))
-	if at := read(o, "max_app_instances", &e.Max, parseNumber(1, 10000)); at != nil {
-		e.maxAt = at
-	}
-	if at := e.maxAt; e.Min > e.Max && (minAt != nil || at != nil) {
-		if minAt != nil {
-			at = minAt
-		}
+	maxAt := read(o, "max_app_instances", &e.Max, parseNumber(1, 10000))
+	if at := cmp.Or(minAt, maxAt); e.Min > e.Max && at != nil { // given here; what is inherited was judged above
 		d.problem(at, fmt.Sprintf("min_app_instances %d is above max_app_instances %d", e.Min, e.Max), "a minimum up to the maximum")
 	}
 	w := &e.WSO2
@@ -80,7 +75,7 @@ func (d *decoder) driver(a object, e *elastic) {
 	switch {
 	case given > 1:
 		d.problem(o.node, "driver has several of exec, webhook and process", "one of them")
-	case given == 0 && a.has("driver") && !o.inherits:
+	case given == 0 && a.has("driver") && len(o.node.Content) == 0: // a key that nobody knows was named already
 		d.problem(o.node, "driver is empty", "one of exec, webhook and process")
 	case given == 1:
 		e.Driver, e.driverAt = next, o.node
@@ -215,7 +210,7 @@ type scalingAll struct {
 func (d *decoder) makeElastic(c *Config, cl *balancer.ClusterConfig, e elastic) {
 	e.StartupDelay, e.WSO2.Interval = c.scaling.startup, c.scaling.interval
 	driverAt := e.driverAt
-	e.driverAt, e.maxAt = nil, nil // positions say nothing about what is configured
+	e.driverAt = nil // a position says nothing about what is configured
 	c.scaling.clusters[cl.Key] = e
 	if !e.Driver.Any() && !e.DryRun {
 		return

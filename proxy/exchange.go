@@ -129,7 +129,7 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		x.lost(f)
 		return false
 	}
-	nobody := f == noMember && x.decision.Cluster.Config.Wait.Time > 0
+	nobody := x.mayWait(f)
 	if f != noFault && !nobody {
 		return x.refuse(f)
 	}
@@ -143,7 +143,7 @@ func (x *exchange) serve(head []byte, f fault) (keep bool) {
 		cluster.End(x.status)
 		table.Release(&x.decision)
 	}()
-	if nobody || cluster.Config.Wait.Time > 0 && cluster.State.Signals.Held() > 0 {
+	if nobody || x.queues() {
 		if table, f = x.awaitMember(cluster); f != noFault {
 			return x.turnAway(f)
 		}

@@ -39,6 +39,11 @@ type Explanation struct {
 	Reason string
 	Text   string
 
+	// Held is how long it would wait for a member of an elastic cluster that has
+	// none to give it to, behind Before others; 0: it would not wait.
+	Held   time.Duration
+	Before int
+
 	Decision  *balancer.Decision // how far routing came
 	Knowledge tenant.Knowledge   // of the directory, about its tenant
 	Limits    tenant.Limits      // of its tenant there
@@ -75,10 +80,14 @@ func (s *Server) Explain(q Question) (*Explanation, error) {
 		e.Candidates = x.decision.Survey(x.now.UnixNano())
 		e.Limits, e.Limited, e.Allowance = table.Peek(&x.decision, x.now.UnixNano())
 	}
-	if f == noFault && e.Limited != tenant.Admitted && !x.decision.Cluster.Config.DryRun {
+	nobody := x.mayWait(f)
+	switch {
+	case f != noFault && !nobody:
+	case e.Limited != tenant.Admitted && !x.decision.Cluster.Config.DryRun:
 		f = limited
-	}
-	if f == noFault {
+	case nobody || x.queues():
+		f = x.foreseeWait(e)
+	default:
 		f = x.foresee(e, table)
 	}
 	e.refused(f)
@@ -104,6 +113,14 @@ func (s *Server) rehearse(q Question) (x *exchange, table *balancer.Table, f fau
 	return x, table, f, nil
 }
 
+// foreseeWait goes on where serve would have the request wait.
+func (x *exchange) foreseeWait(e *Explanation) (f fault) {
+	if e.Before, f = x.server.room.foresee(x); f == noFault {
+		e.Held = x.decision.Cluster.Config.Wait.Time
+	}
+	return f
+}
+
 // foresee goes on where serve would look for the session and choose a member.
 func (x *exchange) foresee(e *Explanation, table *balancer.Table) fault {
 	f := x.prepare(table)
@@ -119,6 +136,8 @@ func (x *exchange) foresee(e *Explanation, table *balancer.Table) fault {
 	e.Foresight = x.decision.Foresee(now, x.chooseMember)
 	spread := a.on != nil && a.bound == nil && a.spread && x.decision.View.Spread(a.hash, now, nil) != nil
 	switch choice := e.Foresight.Choice; {
+	case choice == nil && x.mayWait(noMember):
+		return x.foreseeWait(e)
 	case choice == nil:
 		return noMember
 	case a.bound == choice, spread:

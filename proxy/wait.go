@@ -55,12 +55,25 @@ func (s *Server) Wake(wake func(balancer.Key)) {
 	s.room.wake = wake
 }
 
+// mayWait reports whether f is that an elastic cluster has nobody who could
+// take the request, which then waits.
+func (x *exchange) mayWait(f fault) bool {
+	return f == noMember && x.decision.Cluster != nil && x.decision.Cluster.Config.Wait.Time > 0
+}
+
+// queues reports whether requests that came before still wait: then this one
+// waits behind them.
+func (x *exchange) queues() bool {
+	c := x.decision.Cluster
+	return c.Config.Wait.Time > 0 && c.State.Signals.Held() > 0
+}
+
 // carry tries members as attemptAll does. Where all that an elastic cluster has
 // are about to go, the request waits for another one.
 func (x *exchange) carry(table *balancer.Table) fault {
 	f := x.attemptAll(table)
 	cluster := x.decision.Cluster
-	if f != noMember || x.attempts > 0 || cluster.Config.Wait.Time == 0 {
+	if x.attempts > 0 || !x.mayWait(f) {
 		return f
 	}
 	if table, f = x.awaitMember(cluster); f != noFault {
@@ -140,11 +153,7 @@ func (x *exchange) arrived() {
 
 // enter lets a request wait; nil where too many do.
 func (r *waitingRoom) enter(x *exchange, c *balancer.Cluster) *waiter {
-	limits := &c.Config.Wait
-	w := &waiter{bytes: int64(len(x.conn.in.buf) + headBuffer), until: x.now.Add(limits.Time), done: make(chan fault, 1)}
-	if x.decision.Tenant.Outcome == tenant.Known {
-		w.tenant = x.decision.Tenant.ID
-	}
+	w := newWaiter(x, c)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.queues[c.State]
@@ -155,8 +164,7 @@ func (r *waitingRoom) enter(x *exchange, c *balancer.Cluster) *waiter {
 		}
 		r.queues[c.State] = q
 	}
-	if len(q.list) >= limits.Requests || limits.Bytes > 0 && q.bytes+w.bytes > limits.Bytes ||
-		w.tenant != 0 && limits.TenantRequests > 0 && q.tenants[w.tenant] >= limits.TenantRequests {
+	if !q.fits(w, &c.Config.Wait) {
 		r.forgetLocked(q)
 		return nil
 	}
@@ -172,6 +180,37 @@ func (r *waitingRoom) enter(x *exchange, c *balancer.Cluster) *waiter {
 		go r.run()
 	}
 	return w
+}
+
+func newWaiter(x *exchange, c *balancer.Cluster) *waiter {
+	w := &waiter{bytes: int64(len(x.conn.in.buf) + headBuffer), until: x.now.Add(c.Config.Wait.Time), done: make(chan fault, 1)}
+	if x.decision.Tenant.Outcome == tenant.Known {
+		w.tenant = x.decision.Tenant.ID
+	}
+	return w
+}
+
+// fits reports whether one more may wait.
+func (q *queue) fits(w *waiter, limits *balancer.Wait) bool {
+	return len(q.list) < limits.Requests && (limits.Bytes <= 0 || q.bytes+w.bytes <= limits.Bytes) &&
+		(w.tenant == 0 || limits.TenantRequests <= 0 || q.tenants[w.tenant] < limits.TenantRequests)
+}
+
+// foresee tells what would become of a request that has to wait: how many are
+// before it, or overloaded.
+func (r *waitingRoom) foresee(x *exchange) (before int, f fault) {
+	c := x.decision.Cluster
+	w := newWaiter(x, c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[c.State]
+	if q == nil {
+		q = &queue{}
+	}
+	if !q.fits(w, &c.Config.Wait) {
+		return 0, overloaded
+	}
+	return len(q.list), noFault
 }
 
 // leave ends the waiting of one request, unless it has ended.

@@ -259,3 +259,39 @@ func TestWaitPipelined(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainSaysThatItWaits: a request for an elastic cluster without members
+// is foretold as it is served: it waits, or is turned away where no more may.
+func TestExplainSaysThatItWaits(t *testing.T) {
+	w := startWaiting(t, balancer.Wait{Time: time.Minute, Requests: 2, PerMember: 1})
+	defer w.stop()
+	f := func(held time.Duration, before, status int, reason string) {
+		t.Helper()
+		e, err := w.Explain(Question{Method: "GET", Target: "/", Fields: [][2]string{{"Host", "a.test"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Held != held || e.Before != before || e.Status != status || e.Reason != reason {
+			t.Errorf("held %s behind %d, %d %s; want %s behind %d, %d %s", e.Held, e.Before, e.Status, e.Reason, held, before, status, reason)
+		}
+	}
+	f(time.Minute, 0, 0, "")
+	if n := w.wakes.Load(); n != 0 {
+		t.Errorf("explaining ordered %d members", n)
+	}
+	for i := range 2 {
+		conn, err := net.Dial("tcp", w.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		for w.state.Signals.Held() != int64(i+1) {
+			time.Sleep(time.Millisecond)
+		}
+		if i == 0 {
+			f(time.Minute, 1, 0, "")
+		}
+	}
+	f(0, 0, 503, overloaded.code())
+}
