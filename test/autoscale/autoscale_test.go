@@ -26,13 +26,13 @@ func (s *site) processDriver(boot string) string {
 func TestProcess(t *testing.T) {
 	harness.Thorough(t)
 	s := newSite(t)
-	s.affinity, s.driver = "cookie", s.processDriver("200ms")
+	s.affinity, s.drain, s.driver = "cookie", "6s", s.processDriver("200ms")
 	defer s.endProcesses()
 	s.start()
 	s.eventually(20*time.Second, "the first member", func() bool { return s.members()["up"] == 1 })
 	low := s.load(2)
 	s.eventually(10*time.Second, "requests", func() bool { return low.done.Load() > 20 })
-	high := s.load(8)
+	high := s.load(14) // five members would do for ten: on a slow machine not all of them are in flight all the time
 	s.eventually(30*time.Second, "members for five times the load", func() bool { return s.members()["up"] >= 5 })
 
 	// A client with a session at each member that it meets.
@@ -56,16 +56,13 @@ func TestProcess(t *testing.T) {
 		t.Error(why)
 	}
 	most := len(s.processes())
-	s.eventually(40*time.Second, "a member drains", func() bool { return s.members()["draining"] > 0 })
-	draining := s.members()["draining"]
+	s.eventually(40*time.Second, "a member drains", func() bool { return s.logs(`"result":"drain `) })
 	kept := 0
 	for _, b := range sessions {
-		if a, err := b.ask(); err != nil || a.Name != b.name {
-			if s.members()["draining"] == draining && len(s.processes()) == most { // it is not over yet
-				t.Errorf("the session at %s is served by %q: %v", b.name, a.Name, err)
-			}
-		} else {
+		if a, err := b.ask(); err == nil && a.Name == b.name {
 			kept++
+		} else if !s.logs(`"result":"stop `) { // no drain is over yet
+			t.Errorf("the session at %s is served by %q: %v", b.name, a.Name, err)
 		}
 	}
 	if kept == 0 {
@@ -116,15 +113,15 @@ func TestKilledInScaleOut(t *testing.T) {
 	s.driver, s.max = s.processDriver("2s"), 5
 	defer s.endProcesses()
 	s.start()
-	s.eventually(20*time.Second, "the first member", func() bool { return s.members()["up"] == 1 })
-	l := s.load(10)
-	s.eventually(20*time.Second, "members are ordered", func() bool { return len(s.processes()) == 5 })
+	s.eventually(30*time.Second, "the first member", func() bool { return s.members()["up"] == 1 })
+	l := s.load(16)
+	s.eventually(40*time.Second, "members are ordered", func() bool { return len(s.processes()) == 5 })
 	before := s.processes()
 	s.jetway.Kill()
 	l.end() // what it had in flight is lost, of course
 	s.start()
-	l = s.load(10)
-	s.eventually(30*time.Second, "all of them have joined", func() bool { return s.members()["up"] == 5 })
+	l = s.load(16)
+	s.eventually(60*time.Second, "all of them have joined", func() bool { return s.members()["up"] == 5 })
 	for name, pid := range s.processes() {
 		if before[name] != pid {
 			t.Errorf("%s with pid %d was started by the second Jetway; the first one had started %v", name, pid, before)
