@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,6 +18,13 @@ func (r *rig) turn(state string, which ...int) {
 	for _, i := range which {
 		r.members[i].State = state
 	}
+}
+
+// there returns the members as they are now.
+func (r *rig) there() []Member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.members)
 }
 
 // states returns the members by state, in words.
@@ -51,8 +59,8 @@ func TestLostIsReplaced(t *testing.T) {
 			t.Errorf("%+v: it is lost and another one boots", s)
 		}
 		r.want(r.after(20*time.Second), "8 up, 0 draining")
-		if len(r.members) != 8 || slices.ContainsFunc(r.members, func(m Member) bool { return m.ID == lost }) {
-			t.Errorf("%+v: %s is stopped", r.members, lost)
+		if len(r.there()) != 8 || slices.ContainsFunc(r.there(), func(m Member) bool { return m.ID == lost }) {
+			t.Errorf("%+v: %s is stopped", r.there(), lost)
 		}
 	})
 }
@@ -96,8 +104,8 @@ func TestAllLost(t *testing.T) {
 			}
 			r.mu.Unlock()
 		}
-		if len(r.members) < 17 || len(r.members) > 22 { // 16 / (1 - 1/4)
-			t.Errorf("%d members by %v", len(r.members), r.starts()[n:])
+		if len(r.there()) < 17 || len(r.there()) > 22 { // 16 / (1 - 1/4)
+			t.Errorf("%d members by %v", len(r.there()), r.starts()[n:])
 		}
 	})
 }
@@ -112,8 +120,8 @@ func TestLostIsNotBelieved(t *testing.T) {
 		r.say("gossip is lost")
 		r.turn("down", 0, 1)
 		time.Sleep(time.Hour)
-		if len(r.starts()) != n || len(r.members) != 5 {
-			t.Errorf("starts %v, %+v", r.starts(), r.members)
+		if len(r.starts()) != n || len(r.there()) != 5 {
+			t.Errorf("starts %v, %+v", r.starts(), r.there())
 		}
 		r.say("")
 		r.turn("up", 0, 1)
@@ -131,8 +139,8 @@ func TestLostAtMax(t *testing.T) {
 		r.want(r.after(20*time.Second), "3 up, 0 draining")
 		r.turn("down", 1)
 		r.want(r.after(3*time.Minute), "3 up, 0 draining")
-		if len(r.members) != 3 {
-			t.Errorf("%+v", r.members)
+		if len(r.there()) != 3 {
+			t.Errorf("%+v", r.there())
 		}
 		r.mu.Lock()
 		r.members[0].Fixed, r.members[0].State = true, "down"
@@ -148,9 +156,9 @@ func TestLostAtMax(t *testing.T) {
 // reason, and do not bring the cluster to a halt by themselves.
 func TestFailuresTogetherAreOne(t *testing.T) {
 	inRig(t, func(r *rig) {
-		n := 0
+		var n atomic.Int64
 		r.start = func(ctx context.Context, o Order) ([]string, error) {
-			if n++; n > 6 {
+			if n.Add(1) > 6 {
 				return r.world.Start(ctx, o)
 			}
 			time.Sleep(10 * time.Second)
