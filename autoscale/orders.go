@@ -73,15 +73,16 @@ func (s *Scaler) onlySayLocked(c *cluster) {
 
 // growLocked orders n members, or calls back such as are about to go.
 func (s *Scaler) growLocked(c *cluster, now time.Time, n int, room *int) {
+	free := c.settings.Max - c.present()
 	for _, st := range slices.Clone(c.past.Stops) {
 		if n > 0 && st.Order == nil && !st.Lost && c.member(st.Member) != nil {
 			s.fleet.Drain(c.key, st.Member, false)
 			s.dropStopLocked(c, st)
 			s.decideLocked(c, "keep "+st.Member, "it is needed again", "", zerolog.InfoLevel)
 			n--
+			free--
 		}
 	}
-	free := c.settings.Max - c.present()
 	allowed := min(n, *room, free)
 	switch {
 	case n <= 0:
@@ -174,7 +175,7 @@ func (s *Scaler) startGiven(c *cluster, id string, named []string, err error) {
 func (s *Scaler) failedLocked(c *cluster, st *Start, n int, why string) {
 	s.totals.Failed += uint64(n)
 	now, order := s.now(), st.Order.ID
-	if again := st.At.After(c.past.FailedAt); again {
+	if st.At.After(c.past.FailedAt) {
 		c.past.Failures++
 		c.past.FailedAt = now
 		c.past.RetryAt = now.Add(min(backoffFirst<<min(c.past.Failures-1, 10), backoffMost))
