@@ -40,7 +40,7 @@ step "sessions: Tomcats, restarts, floods, ten million" env JETWAY_REQUIRE_ALL=1
   go test -count=1 -timeout 60m -v ./test/sessions ./balancer/session
 step "members killed, stopped, cut off, flapping for 60 s" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 go test -count=1 -timeout 30m -v ./test/health
 step "elastic: drivers that fail for good, 100 first orders within 10 ms" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
-  go test -count=1 -timeout 30m -v ./autoscale ./test/autoscale
+  go test -p 1 -count=1 -timeout 30m -v ./autoscale ./test/autoscale
 step "balancing simulated at full size" env JETWAY_LONG=1 go test -count=1 -timeout 30m -v -run Simulation ./balancer
 step "standby: 20 crashes, host deaths and hand-overs each; 1,000 seeds; bad links; a million sessions copied" env JETWAY_REQUIRE_ALL=1 JETWAY_LONG=1 \
   go test -count=1 -timeout 60m -v ./standby ./test/standby
