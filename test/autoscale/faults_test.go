@@ -74,6 +74,7 @@ func TestDriverHangs(t *testing.T) {
 // TestDriverFails: the command says that it could not. The next start is
 // another order, after a pause; the requests wait for it.
 func TestDriverFails(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	s := newSite(t)
 	d := newScripts(t, s.worker("0s"))
@@ -128,6 +129,7 @@ func TestDriverFailsForGood(t *testing.T) {
 // TestDriverLies: the command says that it started a member, and nobody joins.
 // What is left of it is stopped and counted, and another one is ordered.
 func TestDriverLies(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	s := newSite(t)
 	d := newScripts(t, s.worker("0s"))
@@ -155,6 +157,7 @@ func TestDriverLies(t *testing.T) {
 // TestDriverStartsTwice: two members come of an order of one. The one too many
 // goes when the load allows it, and no request suffers.
 func TestDriverStartsTwice(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	s := newSite(t)
 	d := newScripts(t, s.worker("0s"))
