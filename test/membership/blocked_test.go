@@ -18,6 +18,7 @@ import (
 // and all is as it was when the rule goes. In a network namespace of its own,
 // which needs root.
 func TestGossipPortBlocked(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	const inside = "JETWAY_TEST_MEMBERSHIP_SERF" // path of serf: we are in the namespace
 	serf := os.Getenv(inside)

@@ -60,6 +60,7 @@ func startPool(t *testing.T) (s site, j *harness.Jetway, apps []*harness.Member,
 // declare somebody dead, and longer than failed_grace. What it slept through is
 // not held against the members: the list stays, and nothing fails.
 func TestOwnStall(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	_, j, apps, l := startPool(t)
 	pause := 8 * time.Second
@@ -94,6 +95,7 @@ func TestOwnStall(t *testing.T) {
 // Serf's queues hold. It is reported, the list stays, nothing fails, and what
 // changes afterwards is heard.
 func TestEventOverload(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	s, j, apps, l := startPool(t)
 	conn, err := net.Dial("udp", harness.Loopback(s.gossip))
@@ -153,6 +155,7 @@ func userEvents(clock uint64) (packet []byte, n int) {
 // TestNameConflict: a node with Jetway's own name comes into the pool. Whoever
 // of the two gives way, the list stays, nothing fails, and Jetway is back.
 func TestNameConflict(t *testing.T) {
+	harness.Thorough(t)
 	t.Parallel()
 	s, j, apps, l := startPool(t)
 	name := gossipOf(t, j).Node
