@@ -100,9 +100,11 @@ func sizes() []point {
 	return []point{small, medium, large, upload}
 }
 
+const withoutLog = "no access log"
+
 // logs are the plain scenario without an access log and with one.
 func logs() []point {
-	off := newPoint("i", "no access log")
+	off := newPoint("i", withoutLog)
 	json := newPoint("i", "access log in JSON")
 	json.Log = "json"
 	text := newPoint("i", "access log as text")

@@ -46,6 +46,8 @@ func (r *report) targets() (all []target) {
 			add(name+"CPU per byte to the better rival's", cost/least(haproxy, nginx), 1.1, "x")
 		case o.Scenario == "f":
 			add(name+"CPU to nginx's", cost/nginx, 1.3, "x")
+		case o.Scenario == "i" && o.Name != withoutLog:
+			add(name+"CPU per request more than without one", cost-r.costWithoutLog(own), 1.5, "µs")
 		}
 	}
 	if r.Memory != nil {
@@ -57,6 +59,16 @@ func (r *report) targets() (all []target) {
 		add("(l) the dearest number of "+noun+" to the cheapest", flat(own, r.group(noun)), 1.1, "x")
 	}
 	return all
+}
+
+// costWithoutLog is what a request costs in (i) beside the runs with a log.
+func (r *report) costWithoutLog(own string) float64 {
+	for _, o := range r.Results {
+		if j := o.of(own); o.Scenario == "i" && o.Name == withoutLog && j != nil {
+			return j.cost(o.Units).Median
+		}
+	}
+	return math.NaN()
 }
 
 // growing names what (h) and (l) have more and more of.
