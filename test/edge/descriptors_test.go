@@ -74,7 +74,7 @@ func TestDescriptors(t *testing.T) {
 	conns := make([]net.Conn, clients)
 	for i := range conns {
 		wg.Go(func() {
-			conn, err := net.DialTimeout("tcp", s.addr(), 5*time.Second)
+			conn, err := net.DialTimeout("tcp", s.addr(), 30*time.Second)
 			if err != nil {
 				none.Add(1)
 				return

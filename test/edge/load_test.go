@@ -46,7 +46,7 @@ func startLoad(t testing.TB, addr, request string, n int, pace time.Duration) *l
 }
 
 func (l *load) connection(ctx context.Context, addr, request string, pace time.Duration) error {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	if err != nil {
 		return err
 	}

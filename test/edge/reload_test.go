@@ -13,7 +13,7 @@ import (
 	"jetway/test/harness"
 )
 
-func tryDial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
+func tryDial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 10*time.Second) }
 
 // TestReloadListeners: listeners come and go under load; not a request fails
 // on those that stay, and those that come serve at once.

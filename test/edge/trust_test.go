@@ -14,7 +14,7 @@ import (
 // dialFrom connects from a local address of loopback.
 func dialFrom(t testing.TB, local, addr string) *harness.Client {
 	t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}, Timeout: 30 * time.Second}
 	conn, err := d.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

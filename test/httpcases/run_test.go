@@ -345,7 +345,7 @@ func canaryRequest(nonce string) string {
 }
 
 func dialTCP(addr string) (*harness.Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}

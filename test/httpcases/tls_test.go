@@ -33,7 +33,7 @@ func startSecureBench(t *testing.T, l limits) *bench {
 	pool.AddCert(cert)
 	client := &tls.Config{RootCAs: pool, ServerName: "t1.lb.test", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	b.dial = func() (*harness.Client, error) {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", b.addr, client)
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 30 * time.Second}, "tcp", b.addr, client)
 		if err != nil {
 			return nil, err
 		}

@@ -140,7 +140,7 @@ func startLoad(port, conns int, perSecond float64) *load {
 }
 
 func (l *load) connection(ctx context.Context, port int, due *time.Time, step time.Duration) error {
-	conn, err := net.DialTimeout("tcp", harness.Loopback(port), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", harness.Loopback(port), 30*time.Second)
 	if err != nil {
 		return err
 	}
