@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -31,28 +32,70 @@ func overTLS(conn net.Conn, cfg *tls.Config) (net.Conn, error) {
 func TestLongSlowHTTP(t *testing.T) {
 	onlyLong(t)
 	tool := harness.RequireTool(t, "slowhttptest")
-	s, j, m := edge(t, func(c *harness.MemberConn, r *harness.Request) {
-		if !strings.HasPrefix(r.Line, "GET /big ") {
-			harness.Echo(c, r)
-			return
-		}
-		if tcp, ok := c.Conn.(*net.TCPConn); ok {
-			tcp.SetWriteBuffer(64 << 10) // what waits here is memory of the member's machine, not of Jetway's
-		}
-		c.Send(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 8<<20))
-		io.CopyN(c, zeros{}, 8<<20)
-	}, func(s *site) {
+	port := startAttacked(t)
+	s, j, _ := edge(t, nil, func(s *site) {
 		s.services = "  slow:\n    hosts: [\"127.0.0.1\"]\n    domains: {slow: {}}\n"
-		s.static = fmt.Sprintf("    - {id: slow, domain: slow, host: 127.0.0.1, http: %d}\n", s.member)
+		s.static = fmt.Sprintf("    - {id: slow, domain: slow, host: 127.0.0.1, http: %d}\n", port)
 	})
 	attack := func(name string, args ...string) {
 		t.Run(name, func(t *testing.T) { besideAttack(t, s, j, append([]string{tool}, args...)) })
-		m.Take()
 	}
 	url := "http://" + s.addr() + "/"
 	attack("headers", "-H", "-i", "5", "-x", "24", "-u", url)
 	attack("body", "-B", "-i", "5", "-s", "8192", "-x", "10", "-t", "POST", "-u", url)
 	attack("read", "-X", "-w", "10", "-y", "20", "-n", "5", "-z", "32", "-u", url+"big")
+}
+
+// attackedPort names the variable with which the test runs itself as the member
+// that the attacks reach: on a machine of its own in life, so not in the
+// process that measures how the others fare.
+const attackedPort = "JETWAY_TEST_EDGE_ATTACKED"
+
+func startAttacked(t *testing.T) (port int) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = harness.FreePort(t)
+	cmd := exec.Command("chrt", "--idle", "0", exe, "-test.run", "^TestAttacked$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", attackedPort, port))
+	end, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end.Close(); cmd.Wait() })
+	eventually(t, 20*time.Second, "the attacked member listens", func() bool { return !refused(harness.Loopback(port)) })
+	return port
+}
+
+// TestAttacked is that member, until its standard input ends.
+func TestAttacked(t *testing.T) {
+	port := os.Getenv(attackedPort)
+	if port == "" {
+		t.Skip("a part of TestLongSlowHTTP")
+	}
+	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/big" {
+			io.Copy(io.Discard, r.Body)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(8<<20))
+		io.CopyN(w, zeros{}, 8<<20)
+	}
+	srv := &http.Server{Addr: "127.0.0.1:" + port, Handler: http.HandlerFunc(h), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+		c.(*net.TCPConn).SetWriteBuffer(64 << 10) // what waits here is memory of the member's machine, not of Jetway's
+		return ctx
+	}}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		srv.Close()
+	}()
+	if err := srv.ListenAndServe(); err != http.ErrServerClosed {
+		t.Error(err)
+	}
 }
 
 // besideAttack measures a normal client before, during and after an attack.

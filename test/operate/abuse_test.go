@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"context"
 	"jetway/test/harness"
+	"os/exec"
 )
 
 // within reports whether b is no worse than a, but for what a busy machine
@@ -98,7 +100,7 @@ func TestAdminAbuse(t *testing.T) {
 	if harness.Long() {
 		writers = 1000
 	}
-	measure(fmt.Sprintf("%d concurrent writers", writers), again(writers, func() int { return post(nil) }))
+	measure(fmt.Sprintf("%d concurrent writers", writers), func(stop <-chan struct{}) { let.Add(writeFromAside(t, s.Admin, writers, stop)) })
 	measure("slowloris", func(stop <-chan struct{}) {
 		for range 300 {
 			c, err := net.DialTimeout("tcp", s.Admin, time.Second)
@@ -153,6 +155,84 @@ func TestAdminAbuse(t *testing.T) {
 	if log := s.Log(); strings.Contains(log, "0123456789abcdef") || strings.Contains(log, `"message":"admin action"`) {
 		t.Errorf("the log holds a token, or a change that was let through")
 	}
+}
+
+// asideEnv names the variable with which the test runs itself as abusers: on
+// machines of their own in life, so not in the process that measures.
+const asideEnv = "JETWAY_TEST_OPERATE_WRITERS"
+
+// writeFromAside lets writers try to change something until stop, with what
+// nobody else wants of the CPU. It returns how many were let through.
+func writeFromAside(t *testing.T, addr string, writers int, stop <-chan struct{}) int64 {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	run := []string{exe, "-test.run", "^TestWritersAside$", "-test.v"}
+	if chrt, err := exec.LookPath("chrt"); err == nil {
+		run = append([]string{chrt, "--idle", "0"}, run...)
+	}
+	cmd := exec.Command(run[0], run[1:]...)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", asideEnv, addr, writers))
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	end, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	<-stop
+	end.Close()
+	err = cmd.Wait()
+	var tried, refused, let int64
+	if _, after, ok := strings.Cut(out.String(), "writers: "); !ok || err != nil {
+		t.Errorf("%v: %s", err, out.String())
+	} else if _, err := fmt.Sscan(after, &tried, &refused, &let); err != nil || refused == 0 {
+		t.Errorf("%d of %d changes refused, %v", refused, tried, err)
+	} else {
+		t.Logf("%d writers tried %d times: %d refused, %d let through, the rest turned away", writers, tried, refused, let)
+	}
+	return let
+}
+
+// TestWritersAside are those writers, until its standard input ends.
+func TestWritersAside(t *testing.T) {
+	var addr string
+	var writers int
+	if _, err := fmt.Sscan(os.Getenv(asideEnv), &addr, &writers); err != nil {
+		t.Skip("a part of TestAdminAbuse")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	var tried, refused, let atomic.Int64
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				req, _ := http.NewRequestWithContext(ctx, "POST", "http://"+addr+"/api/v1/members/w1/drain", nil)
+				tried.Add(1)
+				if resp, err := client.Do(req); err == nil {
+					resp.Body.Close()
+					if resp.StatusCode == 200 {
+						let.Add(1)
+					} else {
+						refused.Add(1)
+					}
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Println("writers:", tried.Load(), refused.Load(), let.Load())
 }
 
 // TestBlockedAccessLog: a reader of the access log that stopped costs lines,
