@@ -98,26 +98,7 @@ func TestStandstill(t *testing.T) {
 func TestDataPathDropped(t *testing.T) {
 	const inside = "JETWAY_TEST_HEALTH_INSIDE"
 	if os.Getenv(inside) == "" {
-		if os.Geteuid() != 0 {
-			t.Skip("network namespaces need root")
-		}
-		unshare, ip := harness.RequireTool(t, "unshare"), harness.RequireTool(t, "ip")
-		harness.RequireTool(t, "nft")
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(unshare, "--net", "sh", "-c", ip+` link set lo up && exec "$0" -test.run '^TestDataPathDropped$' -test.v`, exe)
-		cmd.Env = append(os.Environ(), inside+"=1", "JETWAY_BINARY="+harness.Binary(t))
-		out, err := cmd.CombinedOutput()
-		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "_test.go:") {
-				t.Log(strings.TrimSpace(line))
-			}
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+		harness.InNamespace(t, inside+"=1")
 		return
 	}
 	f := func(name, health string, claimed, short time.Duration) {

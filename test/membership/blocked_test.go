@@ -23,7 +23,7 @@ func TestGossipPortBlocked(t *testing.T) {
 	const inside = "JETWAY_TEST_MEMBERSHIP_SERF" // path of serf: we are in the namespace
 	serf := os.Getenv(inside)
 	if serf == "" {
-		inNamespace(t, inside+"="+moduleSerf(t))
+		harness.InNamespace(t, inside+"="+moduleSerf(t))
 		return
 	}
 	s := newSite(t)
@@ -84,7 +84,7 @@ func TestRogueHosts(t *testing.T) {
 	const inside, own = "JETWAY_TEST_MEMBERSHIP_ROGUES", "10.77.0.1"
 	serf := os.Getenv(inside)
 	if serf == "" {
-		inNamespace(t, inside+"="+moduleSerf(t))
+		harness.InNamespace(t, inside+"="+moduleSerf(t))
 		return
 	}
 	for _, address := range []string{own + "/16", "192.0.2.7/32"} {
@@ -144,31 +144,6 @@ func memberAt(t *testing.T, host, name string) *harness.Member {
 		t.Fatal(err)
 	}
 	return harness.ServeMember(t, name, port, ln, nil)
-}
-
-// inNamespace runs the test again in a network namespace of its own.
-func inNamespace(t *testing.T, env ...string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	unshare, ip := harness.RequireTool(t, "unshare"), harness.RequireTool(t, "ip")
-	harness.RequireTool(t, "nft")
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(unshare, "--net", "sh", "-c", ip+` link set lo up && exec "$0" -test.run '^`+t.Name()+`$' -test.v`, exe)
-	cmd.Env = append(append(os.Environ(), "JETWAY_BINARY="+harness.Binary(t)), env...)
-	out, err := cmd.CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "_test.go:") {
-			t.Log(strings.TrimSpace(line))
-		}
-	}
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
 }
 
 func nft(t *testing.T, commands string) {
