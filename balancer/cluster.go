@@ -103,7 +103,7 @@ type View struct {
 	census    *census
 	endpoints []*Endpoint
 	slots     []slot           // beside endpoints
-	loads     []*atomic.Uint64 // likewise, see words
+	loads     []*atomic.Uint32 // likewise, see words
 	order     []int32          // round_robin: indexes of slots by weight
 	drawing   *drawing         // nil: all weights are equal
 	maglev    []uint16         // hash, in large clusters

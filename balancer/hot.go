@@ -13,29 +13,30 @@ type hot struct {
 	inARow  atomic.Uint32 // failures since the last success
 	asleep  atomic.Uint32 // 1: it has answered nothing since a check looked last
 	prepaid atomic.Uint32 // 1: a request bypassed round robin and took the next turn in advance
-	_       [76]byte
+	wraps   atomic.Uint64 // how often the count of requests begun, in load, began anew
+	_       [68]byte
 }
 
 // words are what every pick looks at, of each member that it looks at.
 type words struct {
 	// load is requests begun << begunShift | noted | requests in flight: one
 	// addition counts both, and one look tells whether there is a note.
-	load *atomic.Uint64
+	load *atomic.Uint32
 	note *atomic.Uint64 // why the member is not plainly fit, see note*; 0: it is
 }
 
 // deck holds the words of members of one small domain side by side. A pick that
-// looks at all of up to 16 members finds what was written since on two cache
-// lines that come together, where it would wait for up to 16, one after the
-// other, if each member had its own; what is seldom written lies apart. Words
+// looks at all of up to 16 members finds what was written since on one cache line,
+// which it then writes itself; it would wait for up to 16, one after the
+// other, if each member had its own. What is seldom written lies apart. Words
 // are given out once: requests that began with an older Table may still count
 // at a member that is gone.
 type deck struct {
 	_     [128]byte
-	loads [deckSize]atomic.Uint64
+	loads [deckSize]atomic.Uint32
 	notes [deckSize]atomic.Uint64
 	used  int       // guarded by Router.mu
-	_     [120]byte // 512 in all, which the allocator aligns
+	_     [184]byte // 512 in all, which the allocator aligns
 }
 
 const deckSize = scanMax
@@ -43,8 +44,9 @@ const deckSize = scanMax
 // lone holds the words of a member of a large domain, where picks look at two
 // of many: others that share its line would only be in the way.
 type lone struct {
-	load, note atomic.Uint64
-	_          [112]byte
+	load atomic.Uint32
+	note atomic.Uint64
+	_    [112]byte
 }
 
 // deal gives out the next words; false: all are.
@@ -58,6 +60,7 @@ func (d *deck) deal() (words, bool) {
 
 const (
 	begunShift   = 20
+	begunBits    = 32 - begunShift // of requests begun, the rest is in wraps
 	noted        = 1 << (begunShift - 1) // in load: note is not 0
 	inFlightMask = noted - 1
 	// priceOne is the price at weight 1. Costs are in 1/256 requests, so that
@@ -103,7 +106,7 @@ func newHot(w words) *hot {
 	return h
 }
 
-func (w words) inFlight() uint64 { return w.load.Load() & inFlightMask }
+func (w words) inFlight() uint64 { return uint64(w.load.Load() & inFlightMask) }
 
 // mark sets and clears notes. Whoever decides by several of them holds
 // Upstream.mu. While two do so at once the load may not say for a moment that
@@ -125,7 +128,7 @@ func (h *hot) mark(set, clear uint64) {
 		case is:
 			h.load.Or(noted)
 		default:
-			h.load.And(^uint64(noted))
+			h.load.And(^uint32(noted))
 		}
 	}
 }

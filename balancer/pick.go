@@ -87,7 +87,7 @@ func (v *View) fitCost(i int, now int64, r uint64, tried []*Upstream) (uint64, b
 			return cost, g == gradeFit && cost < reluctant
 		}
 	}
-	return (load&inFlightMask + 1) * loadUnit * s.hot.price.Load(), true
+	return uint64(load&inFlightMask+1) * loadUnit * s.hot.price.Load(), true
 }
 
 // glance is scan for a few members of equal weight of which none has a note:
@@ -96,7 +96,7 @@ func (v *View) fitCost(i int, now int64, r uint64, tried []*Upstream) (uint64, b
 // where some has a note.
 func (v *View) glance() int {
 	start := below(uint32(v.random()), len(v.loads))
-	best, all, k := ^uint64(0), uint64(0), uint64(0)
+	best, all, k := ^uint32(0), uint32(0), uint32(0)
 	for _, l := range v.loads[start:] {
 		w := l.Load()
 		all |= w

@@ -23,6 +23,7 @@ type Upstream struct {
 	tell      func(Transition)            // may be nil
 
 	failed    atomic.Uint64 // attempts that failed, for metrics
+	counted   atomic.Uint64 // requests begun, as was told last
 	ejections atomic.Uint64 // by own evidence, for metrics
 	weight    atomic.Int32  // in force
 	outUntil  atomic.Int64  // end of the ejection, unix nanoseconds, as all below
@@ -81,8 +82,19 @@ func (u *Upstream) Member() *Member { return u.member.Load() }
 // InFlight returns the number of requests it is working on.
 func (u *Upstream) InFlight() int64 { return int64(u.inFlight()) }
 
-// Requests returns the number of requests begun so far, modulo 2^44.
-func (u *Upstream) Requests() uint64 { return u.load.Load() >> begunShift }
+// Requests returns the number of requests begun so far. It never goes back.
+func (u *Upstream) Requests() uint64 {
+	n := u.wraps.Load()<<begunBits | uint64(u.load.Load()>>begunShift)
+	for { // whoever wraps the count notes it a moment later
+		last := u.counted.Load()
+		if n <= last {
+			return last
+		}
+		if u.counted.CompareAndSwap(last, n) {
+			return n
+		}
+	}
+}
 
 // Weight returns the weight in force: an operator's, else the announced one.
 func (u *Upstream) Weight() int { return int(u.weight.Load()) }
@@ -91,11 +103,15 @@ func (u *Upstream) Weight() int { return int(u.weight.Load()) }
 func (u *Upstream) Draining() bool { return u.note.Load()&(noteDrained|noteDraining) != 0 }
 
 // Begin counts a request in; each must be followed by one End.
-func (u *Upstream) Begin() { u.load.Add(1<<begunShift | 1) }
+func (u *Upstream) Begin() {
+	if u.load.Add(1<<begunShift|1)>>begunShift == 0 {
+		u.wraps.Add(1)
+	}
+}
 
 // End counts a request out.
 func (u *Upstream) End() {
-	if u.load.Add(^uint64(0))&inFlightMask == inFlightMask {
+	if u.load.Add(^uint32(0))&inFlightMask == inFlightMask {
 		panic("BUG: in-flight count below zero")
 	}
 }
