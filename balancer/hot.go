@@ -60,7 +60,7 @@ func (d *deck) deal() (words, bool) {
 
 const (
 	begunShift   = 20
-	begunBits    = 32 - begunShift // of requests begun, the rest is in wraps
+	begunBits    = 32 - begunShift       // of requests begun, the rest is in wraps
 	noted        = 1 << (begunShift - 1) // in load: note is not 0
 	inFlightMask = noted - 1
 	// priceOne is the price at weight 1. Costs are in 1/256 requests, so that
