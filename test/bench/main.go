@@ -120,6 +120,7 @@ func parse(args []string) (*flags, error) {
 	set.StringVar(&f.svg, "svg", "", "file for a chart")
 	set.StringVar(&f.json, "json", "", "file for every figure")
 	set.StringVar(&f.docs, "docs", "", "page whose figures are replaced, with a chart beside it; about 20 minutes")
+	set.StringVar(&f.own, "pprof", "", "directory for CPU profiles that Jetway makes of itself, one a load; default.pgo is made of them")
 	set.StringVar(&f.profile, "perf", "", "directory for a record of perf of each proxy")
 	if err := set.Parse(args); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type options struct {
 	loadCore  int
 	proxyCore int
 	profile   string // directory for records of perf, "" is none
+	own       string // directory for profiles that Jetway makes of itself, "" is none
 	sparing   bool   // leave out what adds little: Caddy where points only vary (a)
 }
 
@@ -154,6 +155,9 @@ func (b *bench) once(ctx context.Context, pt *point, u runner, l load) (*outcome
 				u.into.Void = append(u.into.Void, err.Error())
 			}
 		}()
+	}
+	if b.own != "" && l.Rate == 0 && u.proxy.config == jetwayConfig {
+		defer b.ownProfile(u.proxy, pt, l)()
 	}
 	if b.profile != "" && l.Rate == 0 {
 		end, err := b.record(u.proxy, l)

@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,4 +42,42 @@ func (b *bench) record(p *proxy, l load) (func(), error) {
 		}
 		b.say("profile of %s: perf report -i %s --no-children", p.Name, file)
 	}, nil
+}
+
+// ownProfile has Jetway sample itself for as long as one run lasts, and keeps
+// what it says beside that of other rounds. The function that it returns waits
+// for it.
+func (b *bench) ownProfile(p *proxy, pt *point, l load) func() {
+	ended := make(chan error, 1)
+	go func() { ended <- b.fetchProfile(p, pt, l) }()
+	return func() {
+		if err := <-ended; err != nil {
+			b.say("profile of %s: %v", p.Name, err)
+		}
+	}
+}
+
+func (b *bench) fetchProfile(p *proxy, pt *point, l load) error {
+	if err := os.MkdirAll(b.own, 0o755); err != nil {
+		return fmt.Errorf("cannot keep it: %w", err)
+	}
+	seconds := max(1, int((l.Warm + l.Measure).Seconds()))
+	c := http.Client{Timeout: time.Duration(seconds)*time.Second + 30*time.Second}
+	res, err := c.Get(fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/profile?seconds=%d", p.Admin, seconds))
+	if err != nil {
+		return fmt.Errorf("cannot get it: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("cannot get it: %s", res.Status)
+	}
+	f, err := os.CreateTemp(b.own, pt.Scenario+"-"+p.Name+"-*.pprof")
+	if err != nil {
+		return fmt.Errorf("cannot keep it: %w", err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(f, res.Body); err != nil {
+		return fmt.Errorf("cannot keep it: %w", err)
+	}
+	return f.Close()
 }

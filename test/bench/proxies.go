@@ -22,6 +22,8 @@ import (
 //go:embed configs
 var configs embed.FS
 
+const jetwayConfig = "jetway.conf"
+
 // kind is one of the programs that are compared.
 type kind struct {
 	Name    string
@@ -53,6 +55,7 @@ type setup struct {
 	Pool              int    // kept connections to members
 	HashSize          int    // of tables of names
 	Weight            int    // of the first member: what a reload changes
+	Profiled          bool   // Jetway may be asked for profiles
 }
 
 // proxy is one of them running.
@@ -67,7 +70,7 @@ type proxy struct {
 // names what is not installed.
 func kinds(jetways map[string]string, order []string) (found []*kind, missing []string) {
 	for _, name := range order {
-		k := &kind{Name: name, Path: jetways[name], config: "jetway.conf", tenants: true,
+		k := &kind{Name: name, Path: jetways[name], config: jetwayConfig, tenants: true,
 			args:   func(_ *setup, config string) []string { return []string{"run", "-c", config} },
 			reload: (*proxy).hangUp}
 		var about []string

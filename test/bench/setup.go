@@ -19,7 +19,7 @@ func (b *bench) newSetup(pt *point, proxy string, members []int) (setup, error) 
 	files := descriptors()
 	s := setup{Members: members, Tenants: pt.Tenants, Half: pt.Tenants / 2, AboveHalf: pt.Tenants/2 + 1,
 		Clusters: []string{"bench"}, Sticky: pt.Sticky, Learned: pt.Load.Learned, TLS: pt.Load.TLS != "", Socket: pt.Load.Socket, Bulk: pt.Units < 1 || pt.Units > 1,
-		Master: pt.Reload > 0, Log: pt.Log, Connections: (files - 300) / 2, Files: files - 100, Pool: max(1024, 4*len(members)),
+		Master: pt.Reload > 0, Profiled: b.own != "", Log: pt.Log, Connections: (files - 300) / 2, Files: files - 100, Pool: max(1024, 4*len(members)),
 		HashSize: max(4096, 4*pt.Tenants, 4*pt.Hosts), Weight: 1}
 	if s.Bulk {
 		s.Connections -= 600 // for pipes
