@@ -102,8 +102,8 @@ func (p *peers) empty(ctx context.Context, wait time.Duration, force bool) (paus
 	for {
 		p.lb.server.EndIdle()
 		began := time.Now()
-		if err := p.addRule(ctx); err != nil && len(remarks) == 0 {
-			remarks = append(remarks, fmt.Sprintf("new connections could not be kept waiting, some may be reset: %v", err))
+		if how := p.hold(ctx); how != "" && len(remarks) == 0 {
+			remarks = append(remarks, how)
 		}
 		busy, tunnels := p.quiet(ctx, began.Add(pauseMost))
 		switch {
@@ -122,7 +122,8 @@ func (p *peers) empty(ctx context.Context, wait time.Duration, force bool) (paus
 		p.lb.server.Yield(false)
 		p.lb.server.Yield(true)
 		if time.Now().After(deadline) {
-			return 0, 0, remarks, fmt.Errorf("%w: %d connections were still in use after %v; with --force they are cut off", admin.ErrRefused, busy, wait)
+			why := strings.Join(append([]string{fmt.Sprintf("%d connections were still in use after %v", busy, wait)}, remarks...), "; ")
+			return 0, 0, remarks, fmt.Errorf("%w: %s; with --force they are cut off", admin.ErrRefused, why)
 		}
 		if !sleep(ctx, pauseRest) {
 			return 0, 0, remarks, ctx.Err()
@@ -177,6 +178,20 @@ func (p *peers) give(r *admin.HandoverResult) error {
 	return nil
 }
 
+// hold keeps new connections waiting until removeRule, and says what is not
+// as it should be. Without the right to change nftables the queues of the
+// listening sockets do it, not as well.
+func (p *peers) hold(ctx context.Context) (remark string) {
+	err := p.addRule(ctx)
+	if err == nil {
+		return ""
+	}
+	if failed := p.lb.server.HoldNew(p.cfg.VirtualAddress.Addr()); failed != nil {
+		return fmt.Sprintf("new connections could not be kept waiting, some may be reset: %v; %v", err, failed)
+	}
+	return fmt.Sprintf("new connections were kept waiting by full queues of the listening sockets, where some may be reset, as nftables could not be changed: %v", err)
+}
+
 // rulePorts are the ports on which clients reach the virtual address.
 func (p *peers) rulePorts() []string {
 	var ports []string
@@ -213,8 +228,9 @@ table inet %[1]s {
 `, ruleTable, family, p.cfg.VirtualAddress.Addr(), strings.Join(ports, ", ")))
 }
 
-// removeRule takes back what addRule did, or did before a crash.
+// removeRule takes back what hold did, or did before a crash.
 func (p *peers) removeRule() {
+	p.lb.server.AdmitNew()
 	if !p.cfg.VirtualAddress.IsValid() {
 		return
 	}

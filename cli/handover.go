@@ -19,12 +19,12 @@ func handoverCommand() *cobra.Command {
 		Long: `Gives the public address to a peer without a failed request: clients are told to
 close their connections for a while (standby.handover_drain); then new ones
 are kept waiting for less than a second, by dropping their first packet, which
-clients repeat; once nobody is left the address moves, and the peer serves them.
+clients repeat after one; once nobody is left the address moves, and the peer serves them.
 
 It refuses where no peer is warm or none has the same configuration, and where
-requests do not end within timeouts.drain; --force cuts those off. Without the
-right to change nftables (CAP_NET_ADMIN) it does the same without keeping new
-connections waiting: some may be reset.
+requests do not end within timeouts.drain; --force cuts those off. nftables drop
+those packets; without the right to change them (CAP_NET_ADMIN) the queues of
+the listening sockets are filled instead, which has nearly the same effect.
 
 Run it before maintenance of the active load balancer. This one is fit for the
 address again three seconds later, and takes it back only if it has to.`,

@@ -19,7 +19,8 @@ import (
 type listener struct {
 	state  atomic.Pointer[listenerState]
 	socket net.Listener
-	gone   atomic.Bool // no longer configured: its connections end after their request
+	gone   atomic.Bool             // no longer configured: its connections end after their request
+	held   atomic.Pointer[holding] // new connections are kept waiting, see HoldNew; nil: they are not
 }
 
 // listenerState is a listener's configuration ready for use.
@@ -93,6 +94,7 @@ func (l *listener) close() {
 	if l.socket != nil {
 		l.socket.Close() // the error would say that it is closed already
 	}
+	l.held.Swap(nil).end()
 }
 
 const (
@@ -109,6 +111,13 @@ func (l *listener) run(s *Server) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if h := l.held.Load(); h != nil && err != nil {
+			<-h.over
+			continue
+		}
+		if timedOut(err) { // a hold has just ended
+			continue
+		}
 		if err != nil {
 			s.stats.acceptErrors.Add(1)
 			if backoff == backoffMin {
@@ -119,15 +128,37 @@ func (l *listener) run(s *Server) {
 			continue
 		}
 		backoff = backoffMin
-		s.stats.accepted.Add(1)
-		c := newClientConn(s, l, conn)
-		if s.conns.add(c, s.settings.Load().connections) != admitted {
-			s.stats.refused[tooMany].Add(1)
-			c.turnAway()
-			continue
-		}
-		s.clients.Go(c.serve)
+		l.take(s, conn)
 	}
+}
+
+// take serves a client that was accepted, if there is room for it.
+func (l *listener) take(s *Server, conn net.Conn) {
+	s.stats.accepted.Add(1)
+	c := newClientConn(s, l, conn)
+	if s.conns.add(c, s.settings.Load().connections) != admitted {
+		s.stats.refused[tooMany].Add(1)
+		c.turnAway()
+		return
+	}
+	s.clients.Go(c.serve)
+}
+
+// holding is what keeps new connections to one listener waiting.
+type holding struct {
+	fill net.Conn      // waits in the queue of the socket, which has room for no other; nil: not yet
+	over chan struct{} // closed when clients are accepted again
+}
+
+// end lets clients be accepted again. To be called once.
+func (h *holding) end() {
+	if h == nil {
+		return
+	}
+	if h.fill != nil {
+		h.fill.Close()
+	}
+	close(h.over)
 }
 
 func stack() []byte { return debug.Stack() }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ func TestLongSlowHTTP(t *testing.T) {
 	onlyLong(t)
 	tool := harness.RequireTool(t, "slowhttptest")
 	port := startAttacked(t)
+	keepToCore(t, 1)
 	s, j, _ := edge(t, nil, func(s *site) {
 		s.services = "  slow:\n    hosts: [\"127.0.0.1\"]\n    domains: {slow: {}}\n"
 		s.static = fmt.Sprintf("    - {id: slow, domain: slow, host: 127.0.0.1, http: %d}\n", port)
@@ -57,7 +59,7 @@ func startAttacked(t *testing.T) (port int) {
 		t.Fatal(err)
 	}
 	port = harness.FreePort(t)
-	cmd := exec.Command("chrt", "--idle", "0", exe, "-test.run", "^TestAttacked$")
+	cmd := elsewhere(exe, "-test.run", "^TestAttacked$")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", attackedPort, port))
 	end, err := cmd.StdinPipe()
 	if err == nil {
@@ -69,6 +71,33 @@ func startAttacked(t *testing.T) (port int) {
 	t.Cleanup(func() { end.Close(); cmd.Wait() })
 	eventually(t, 20*time.Second, "the attacked member listens", func() bool { return !refused(harness.Loopback(port)) })
 	return port
+}
+
+// elsewhere is a command of the attacker, who in life has a machine of his own
+// with a network between. Here he has a core of his own, on which the kernel
+// also works for what he sends, and of that only what nobody else wants. (With
+// nice alone he would keep it for milliseconds.)
+func elsewhere(command ...string) *exec.Cmd {
+	return exec.Command("taskset", append([]string{"-c", "0", "chrt", "--idle", "0"}, command...)...)
+}
+
+// keepToCore keeps this process, and what it starts from now on, to one core
+// until the test ends, before the attack as under it.
+func keepToCore(t *testing.T, core int) {
+	if runtime.NumCPU() <= core {
+		t.Skipf("needs core %d: attacker and attacked would share one", core)
+	}
+	set := func(cores string) {
+		if out, err := exec.Command("taskset", "-a", "-p", "-c", cores, fmt.Sprint(os.Getpid())).CombinedOutput(); err != nil {
+			t.Fatalf("taskset: %v\n%s", err, out)
+		}
+	}
+	set(fmt.Sprint(core))
+	procs := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() {
+		runtime.GOMAXPROCS(procs)
+		set(fmt.Sprintf("0-%d", runtime.NumCPU()-1))
+	})
 }
 
 // TestAttacked is that member, until its standard input ends.
@@ -105,10 +134,7 @@ func besideAttack(t *testing.T, s *site, j *harness.Jetway, args []string) {
 	before, beginning := l.p99(), l.done.Load()
 	args = append(args, "-c", "4000", "-r", "1000", "-l", "30")
 	var out bytes.Buffer
-	// In life the attacker has a machine of his own: here he gets what nobody
-	// else wants of the CPU, and gives it up at once. (With nice alone he keeps
-	// it for milliseconds.)
-	cmd := exec.Command("chrt", append([]string{"--idle", "0"}, args...)...)
+	cmd := elsewhere(args...)
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -152,8 +152,8 @@ func testMembers(t *testing.T, w *world) {
 	})
 }
 
-// TestHandoverWithoutRights: without CAP_NET_ADMIN it works, and says what is
-// missing; a request that does not end stops it, unless it is forced.
+// TestHandoverWithoutRights: without CAP_NET_ADMIN it loses next to nothing, and
+// says what it did instead; a request that does not end stops it, unless it is forced.
 func TestHandoverWithoutRights(t *testing.T) {
 	onlyLong(t)
 	w := newWorld(t, setup{noAdmin: true})
@@ -167,8 +167,11 @@ func TestHandoverWithoutRights(t *testing.T) {
 	time.Sleep(time.Second)
 	failed, done, _ := l.end()
 	t.Logf("%s%d of %d requests failed", out, len(failed), done)
-	if !strings.Contains(out, "new connections could not be kept waiting") {
+	if !strings.Contains(out, "kept waiting by full queues of the listening sockets") || !strings.Contains(out, "nft: ") {
 		t.Errorf("it does not say what is missing: %s", out)
+	}
+	if len(failed)*1000 > done { // those in the middle of a handshake
+		t.Errorf("%d of %d requests failed, the first with %v", len(failed), done, failed[0])
 	}
 	if !other.has() || active.has() {
 		t.Error("the address did not move")
