@@ -20,7 +20,7 @@ func TestNotedStaysTrue(t *testing.T) {
 	if len(hots) != deckSize {
 		t.Fatalf("a deck gives out %d words", len(hots))
 	}
-	u := &Upstream{hot: hots[3]}
+	u := &Upstream{words: hots[3].words, hot: hots[3]}
 	for round := range 300 {
 		var wg sync.WaitGroup
 		for k := range 4 {

@@ -13,6 +13,7 @@ import (
 // as the member keeps its domain, id, address and ports. All methods are safe
 // for concurrent use.
 type Upstream struct {
+	words // those of hot, one step nearer
 	*hot
 	key       upstreamKey
 	hash      uint64 // of domain and id, the same in every process
@@ -58,7 +59,7 @@ func keyOf(m *Member) upstreamKey {
 }
 
 func newUpstream(key upstreamKey, w words, tell func(Transition)) *Upstream {
-	u := &Upstream{hot: newHot(w), key: key, tell: tell}
+	u := &Upstream{words: w, hot: newHot(w), key: key, tell: tell}
 	u.hash = hashString(hashString(0, key.domain), key.id)
 	return u
 }
