@@ -104,8 +104,9 @@ func (x *exchange) streamAnswer() fault {
 	x.status = x.resp.status
 	x.began, x.outcome.Phase = true, PhaseAnswer
 	x.appendAnswerHead()
+	x.headAt = x.tick
 	for {
-		piece := x.respBody.take(bufferSize)
+		piece := x.respBody.take(x.passMax())
 		switch {
 		case piece != nil:
 			if f := x.pass(piece); f != noFault {
@@ -121,11 +122,12 @@ func (x *exchange) streamAnswer() fault {
 			if f := x.flush(); f != noFault {
 				return f
 			}
+			x.hasten()
 			if f := x.spliceAnswer(); f != noFault || x.respBody.done {
 				return f
 			}
 			var by time.Time
-			err := x.fillMember(bufferSize, x.set.Timeouts.ResponseIdle, &by)
+			err := x.fillMember(x.passMax(), x.set.Timeouts.ResponseIdle, &by)
 			if err != nil && f == framingEOF && clean(err) && !x.gone.Load() {
 				x.respBody.done = true
 			} else if err != nil {

@@ -111,6 +111,7 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 		mc := x.mc
 		x.mc = nil
 		mc.in.release()
+		mc.narrow()
 		if reuse {
 			mc.keep(x.tick)
 		} else {

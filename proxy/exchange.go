@@ -15,6 +15,7 @@ type exchange struct {
 	server *Server
 	set    *settings
 	now    time.Time // when the head was complete: the one clock read of a plain request
+	headAt time.Time // when the answer's head was there
 	tick   time.Time // a reading of the clock that is at most about watchAfter old
 	filled bool      // the member was read from since tick
 

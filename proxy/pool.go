@@ -45,6 +45,7 @@ var (
 type Pools struct {
 	limit int64
 	open  atomic.Int64
+	wide  atomic.Int32 // connections that receive more ahead, see widen
 
 	mu  sync.Mutex // guards all
 	all map[*pool]struct{}
@@ -123,6 +124,7 @@ type memberConn struct {
 	idle    time.Duration
 	writeBy time.Time // write deadline in force
 	readBy  time.Time // read deadline in force
+	wide    bool      // it receives more ahead, see widen
 }
 
 // Open makes the connection pool of an endpoint. It connects to nothing yet;
@@ -254,7 +256,7 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 		return nil, err
 	}
 	if t := plain(conn); t != nil {
-		t.SetReadBuffer(memberBuffer) // a wish: without it the system's own limit holds
+		t.SetReadBuffer(memberBuffer) // likewise a wish
 	}
 	mc := &memberConn{Conn: fast(conn), pool: p, idle: idleDefault}
 	if sc, ok := conn.(syscall.Conn); ok {

@@ -187,6 +187,7 @@ func (x *exchange) spliceAnswer() fault {
 	before := x.respBody.payload
 	end := x.splice(&x.respBody, dst, src, func(now time.Time) {
 		x.tick = now
+		x.hasten()
 		x.mc.readUntil(now.Add(spliceSlow), now)
 		x.conn.writeWithin(spliceSlow, now)
 	}, func() {
@@ -195,6 +196,9 @@ func (x *exchange) spliceAnswer() fault {
 	})
 	x.outcome.BytesOut += x.respBody.payload - before
 	x.filled = true // the clock is to be read before the next wait
+	if x.mc.wide && !x.respBody.done {
+		x.mc.receiveAhead(memberBuffer) // it does not go fast any more
+	}
 	switch {
 	case end.dst != nil:
 		x.gone.Store(true)

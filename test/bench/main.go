@@ -100,6 +100,7 @@ func play(role string) error {
 // flags are the command line.
 type flags struct {
 	scenarios, proxies, jetways, cores string
+	load                               string
 	svg, json, docs                    string
 	short                              bool
 	seconds, warm                      float64
@@ -110,6 +111,7 @@ func parse(args []string) (*flags, error) {
 	f := &flags{}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.StringVar(&f.scenarios, "scenario", "", "letters of scenarios, separated by commas; empty: all")
+	set.StringVar(&f.load, "load", "", "part of the names of the loads of a scenario that are wanted, such as \"10 MB\"; empty: all")
 	set.StringVar(&f.proxies, "proxies", "", "names, separated by commas; empty: every jetway, haproxy, nginx, caddy")
 	set.StringVar(&f.jetways, "jetway", "", "NAME=BINARY,...: builds of Jetway; empty: jetway, built from this module")
 	set.StringVar(&f.cores, "cores", "0,1", "core of client and members, core of the proxies")
@@ -226,7 +228,7 @@ func (b *bench) all(ctx context.Context, f *flags, out io.Writer, r *report) err
 			r.Memory = memory
 			continue
 		}
-		if err := b.scenario(ctx, &s, out, r); err != nil {
+		if err := b.scenario(ctx, &s, f.load, out, r); err != nil {
 			return err
 		}
 		if s.note != "" {
@@ -236,11 +238,13 @@ func (b *bench) all(ctx context.Context, f *flags, out io.Writer, r *report) err
 	return nil
 }
 
-// scenario measures the points of a scenario. What was measured in this run
+// scenario measures the points of a scenario whose names contain load. What was measured in this run
 // already, for (h), is not measured again for (l).
-func (b *bench) scenario(ctx context.Context, s *scenario, out io.Writer, r *report) error {
+func (b *bench) scenario(ctx context.Context, s *scenario, load string, out io.Writer, r *report) error {
 	for _, pt := range s.points {
-		pt.Scenario = s.letter
+		if pt.Scenario = s.letter; !strings.Contains(pt.Name, load) {
+			continue
+		}
 		if s.letter == "l" && slices.ContainsFunc(r.Results, func(o *result) bool { return o.Name == pt.Name }) {
 			continue
 		}
