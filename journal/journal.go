@@ -40,7 +40,7 @@ const (
 // Writer is one journal. Safe for concurrent use.
 type Writer struct {
 	shards [shards]shard
-	free   chan []byte // buffers that nobody uses; nil ones are yet to be made
+	free   buffers
 	full   chan []byte // on their way to the file; never more than there are buffers
 	change chan struct{}
 
@@ -76,11 +76,7 @@ type Stats struct {
 
 // New returns a Writer that writes nowhere yet.
 func New() *Writer {
-	w := &Writer{free: make(chan []byte, buffersMax), full: make(chan []byte, buffersMax), change: make(chan struct{}, 1)}
-	for range buffersMax {
-		w.free <- nil
-	}
-	return w
+	return &Writer{full: make(chan []byte, buffersMax), change: make(chan struct{}, 1)}
 }
 
 // Prepare opens a file for appending, or makes it; empty is none. A named pipe
@@ -204,19 +200,45 @@ func (w *Writer) Append(producer uint32, line []byte) bool {
 
 // turnLocked hands the buffer of a shard to the writer and gets another one.
 func (w *Writer) turnLocked(sh *shard) bool {
-	select {
-	case next := <-w.free:
-		if sh.buf != nil {
-			w.full <- sh.buf // likewise
-		}
-		if next == nil {
-			next = make([]byte, 0, bufferSize)
-		}
-		sh.buf = next[:0]
-		return true
-	default:
+	next, ok := w.free.take()
+	if !ok {
 		return false
 	}
+	if sh.buf != nil {
+		w.full <- sh.buf // has room for all buffers
+	}
+	sh.buf = next
+	return true
+}
+
+// buffers are those that nobody uses, the newest last: that is taken first,
+// because the processor still has it in its cache.
+type buffers struct {
+	mu   sync.Mutex // guards all below
+	idle [][]byte
+	made int
+}
+
+// take returns an empty buffer; false: all are in use.
+func (f *buffers) take() ([]byte, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.idle); n > 0 {
+		b := f.idle[n-1]
+		f.idle = f.idle[:n-1]
+		return b, true
+	}
+	if f.made == buffersMax {
+		return nil, false
+	}
+	f.made++
+	return make([]byte, 0, bufferSize), true
+}
+
+func (f *buffers) giveBack(b []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = append(f.idle, b[:0])
 }
 
 // Run writes until ctx ends, then writes what is left and closes the file.
@@ -250,7 +272,7 @@ func (w *Writer) write(ctx context.Context, report func(error)) {
 		select {
 		case b := <-w.full:
 			w.put(b, report)
-			w.free <- b
+			w.free.giveBack(b)
 		case <-tick.C:
 			w.collect()
 		case <-w.change:
@@ -285,7 +307,7 @@ func (w *Writer) drain(report func(error)) {
 		select {
 		case b := <-w.full:
 			w.put(b, report)
-			w.free <- b
+			w.free.giveBack(b)
 		default:
 			return
 		}

@@ -37,8 +37,27 @@ type AccessLogConfig struct {
 // accessLog is what settings point to while there is an access log.
 type accessLog struct {
 	AccessLogConfig
-	out  *journal.Writer
-	turn atomic.Uint32 // of the sample
+	out   *journal.Writer
+	turn  atomic.Uint32         // of the sample
+	stamp atomic.Pointer[stamp] // of the newest line
+}
+
+// stamp is a time to the second, as a line has it.
+type stamp struct {
+	second int64 // unix
+	text   []byte
+}
+
+// appendStamp writes t to the second, in a layout of time.Format that is always
+// the same. Formatting would cost as much as half of the other fields, so it
+// is done once a second.
+func (l *accessLog) appendStamp(b []byte, t time.Time, layout string) []byte {
+	s, second := l.stamp.Load(), t.Unix()
+	if s == nil || s.second != second {
+		s = &stamp{second, t.AppendFormat(nil, layout)}
+		l.stamp.Store(s)
+	}
+	return append(b, s.text...)
 }
 
 func newAccessLog(cfg AccessLogConfig, out *journal.Writer) *accessLog {

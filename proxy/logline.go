@@ -10,8 +10,10 @@ import (
 // left out, but for those that every request has.
 func (l *accessLog) appendJSON(b []byte, o *Outcome) []byte {
 	b = append(b, `{"time":"`...)
-	b = o.Time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z07:00")
-	b = append(b, `","client":"`...)
+	b = append(l.appendStamp(b, o.Time.UTC(), "2006-01-02T15:04:05"), '.')
+	milli := o.Time.Nanosecond() / 1e6
+	b = append(b, byte('0'+milli/100), byte('0'+milli/10%10), byte('0'+milli%10))
+	b = append(b, `Z","client":"`...)
 	if o.Client.IsValid() {
 		b = o.Client.AppendTo(b)
 	}
@@ -90,7 +92,7 @@ func (l *accessLog) appendText(b []byte, o *Outcome) []byte {
 		b = append(b, '-')
 	}
 	b = append(b, " ["...)
-	b = o.Time.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
+	b = l.appendStamp(b, o.Time, "02/Jan/2006:15:04:05 -0700")
 	b = append(b, `] "`...)
 	if len(o.Method) > 0 {
 		b = append(appendEscaped(b, o.Method), ' ')
