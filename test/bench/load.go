@@ -49,6 +49,7 @@ type load struct {
 
 // outcome is what a client process saw in the measured time.
 type outcome struct {
+	Round      int // of the measurement, from 0
 	Requests   int64
 	Errors     int64
 	FirstError string

@@ -238,22 +238,40 @@ func (b *bench) all(ctx context.Context, f *flags, out io.Writer, r *report) err
 	return nil
 }
 
+func (b *bench) beside(ctx context.Context, points []*point, out io.Writer, r *report) error {
+	all, err := b.runBeside(ctx, points)
+	if err != nil {
+		return err
+	}
+	for _, result := range all {
+		result.table(out)
+	}
+	r.Results = append(r.Results, all...)
+	return nil
+}
+
 // scenario measures the points of a scenario whose names contain load. What was measured in this run
 // already, for (h), is not measured again for (l).
 func (b *bench) scenario(ctx context.Context, s *scenario, load string, out io.Writer, r *report) error {
-	for _, pt := range s.points {
+	var beside []*point
+	for i := range s.points {
+		pt := &s.points[i]
 		if pt.Scenario = s.letter; !strings.Contains(pt.Name, load) {
 			continue
 		}
 		if s.letter == "l" && slices.ContainsFunc(r.Results, func(o *result) bool { return o.Name == pt.Name }) {
 			continue
 		}
-		result, err := b.run(ctx, &pt)
-		if err != nil {
-			return err
+		if len(beside) > 0 && (pt.Group == "" || beside[0].Group != pt.Group) {
+			if err := b.beside(ctx, beside, out, r); err != nil {
+				return err
+			}
+			beside = nil
 		}
-		result.table(out)
-		r.Results = append(r.Results, result)
+		beside = append(beside, pt)
+	}
+	if err := b.beside(ctx, beside, out, r); err != nil {
+		return err
 	}
 	if s.letter == "l" {
 		for _, noun := range strings.Fields(growing) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,40 +52,69 @@ type measured struct {
 
 // runner is a proxy in the rounds of a point.
 type runner struct {
+	point *point
 	proxy *proxy
 	into  *measured
 }
 
 // run measures a point: all proxies up, and then round by round each of them.
 func (b *bench) run(ctx context.Context, pt *point) (*result, error) {
-	r := &result{Scenario: pt.Scenario, Name: pt.Name, Unit: pt.Unit, Units: pt.Units, Proxies: make([]measured, len(b.kinds))}
-	members, ports, err := startMembers(ctx, b.loadCore, pt.Members)
-	if err != nil {
+	all, err := b.runBeside(ctx, []*point{pt})
+	if len(all) == 0 {
 		return nil, err
 	}
-	defer members.stop()
+	return all[0], err
+}
+
+// runBeside measures points that are compared with each other: in each round
+// each proxy is measured at all of them, one right after the other, so that a
+// machine whose speed changes has the same for all.
+func (b *bench) runBeside(ctx context.Context, points []*point) (all []*result, err error) {
 	var up []runner
-	for i, k := range b.kinds {
-		into := &r.Proxies[i]
-		into.Name = k.Name
-		p, err := b.begin(ctx, pt, k, ports)
+	defer func() {
+		for _, u := range up {
+			u.proxy.proc.stop()
+		}
+	}()
+	for _, pt := range points {
+		r := &result{Scenario: pt.Scenario, Name: pt.Name, Unit: pt.Unit, Units: pt.Units, Proxies: make([]measured, len(b.kinds))}
+		all = append(all, r)
+		members, ports, err := startMembers(ctx, b.loadCore, pt.Members)
 		if err != nil {
-			into.Absent = err.Error()
-			b.say("%s: %s: %v", pt.Name, k.Name, err)
+			return nil, err
+		}
+		defer members.stop()
+		for i, k := range b.kinds {
+			into := &r.Proxies[i]
+			into.Name = k.Name
+			p, err := b.begin(ctx, pt, k, ports)
+			if err != nil {
+				into.Absent = err.Error()
+				b.say("%s: %s: %v", pt.Name, k.Name, err)
+				continue
+			}
+			up = append(up, runner{pt, p, into})
+		}
+	}
+	slices.SortStableFunc(up, func(x, y runner) int {
+		at := func(r runner) int { return slices.Index(b.kinds, r.proxy.kind) }
+		return at(x) - at(y)
+	})
+	if err := b.repeat(ctx, up, 0); err != nil {
+		return all, err
+	}
+	for i, r := range all {
+		if !points[i].Latency {
 			continue
 		}
-		defer p.proc.stop()
-		up = append(up, runner{p, into})
-	}
-	if err := b.repeat(ctx, pt, up, 0); err != nil {
-		return r, err
-	}
-	if pt.Latency {
 		if r.Rate = half(r); r.Rate > 0 {
-			return r, b.repeat(ctx, pt, up, r.Rate)
+			own := slices.DeleteFunc(slices.Clone(up), func(u runner) bool { return u.point != points[i] })
+			if err := b.repeat(ctx, own, r.Rate); err != nil {
+				return all, err
+			}
 		}
 	}
-	return r, nil
+	return all, nil
 }
 
 // begin starts one proxy and checks that it does the work.
@@ -111,14 +141,18 @@ func (b *bench) begin(ctx context.Context, pt *point, k *kind, members []int) (*
 }
 
 // repeat runs every proxy once per round, at a fixed rate or as fast as it is.
-func (b *bench) repeat(ctx context.Context, pt *point, up []runner, rate float64) error {
+func (b *bench) repeat(ctx context.Context, up []runner, rate float64) error {
 	for round := range b.rounds {
 		for _, u := range up {
+			pt := u.point
 			l := pt.Load
 			l.Target, l.Proxy, l.Rate = u.proxy.addr(), u.proxy.proc.pid(), rate
 			l.LoadCore, l.ProxyCore = b.loadCore, b.proxyCore
 			l.Warm, l.Measure = b.warm, b.measure
 			o, err := b.once(ctx, pt, u, l)
+			if o != nil {
+				o.Round = round
+			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -98,9 +98,8 @@ func (r *result) table(w io.Writer) {
 		columns += 4
 	}
 	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", columns-1))
-	base := r.Proxies[0].cost(r.Units).Median
 	for i := range r.Proxies {
-		r.Proxies[i].row(w, r, base)
+		r.Proxies[i].row(w, r)
 	}
 	if r.Rate > 0 {
 		fmt.Fprintf(w, "\nLatency at %.0f requests/s, half of what the slowest can do.\n", r.Rate)
@@ -114,7 +113,7 @@ func (r *result) table(w io.Writer) {
 	}
 }
 
-func (m *measured) row(w io.Writer, r *result, base float64) {
+func (m *measured) row(w io.Writer, r *result) {
 	if len(m.Closed) == 0 {
 		why := "void"
 		if m.Absent != "" {
@@ -131,12 +130,12 @@ func (m *measured) row(w io.Writer, r *result, base float64) {
 	if busy.Median > busyMax {
 		rate = "refused"
 	}
-	ratio := "-"
-	if !math.IsNaN(base) {
-		ratio = fmt.Sprintf("%.2f x", base/cost.Median)
+	base := "-"
+	if to := ratio(&r.Proxies[0], m, r.Units, r.Units); !math.IsNaN(to) {
+		base = fmt.Sprintf("%.2f x", to)
 	}
 	fmt.Fprintf(w, "| %s | **%.2f** | %.2f..%.2f | %.0f+%.0f %% | %s | %s | %.0f %% | %.1f %% | %.1f MB |",
-		m.Name, cost.Median, cost.Min, cost.Max, user, 100-user, ratio, rate, busy.Median,
+		m.Name, cost.Median, cost.Min, cost.Max, user, 100-user, base, rate, busy.Median,
 		middle(func(o *outcome) float64 { return o.Usage.Others + o.Usage.Steal }),
 		middle(func(o *outcome) float64 { return float64(o.Usage.Memory) / 1e6 }))
 	if r.Rate > 0 {

@@ -21,6 +21,7 @@ type point struct {
 	Latency  bool // measure it at a fixed rate as well
 	Reload   time.Duration
 	Log      string // format of the access log; empty: none
+	Group    string // points of one are measured beside each other; empty: by itself
 	Load     load
 }
 
@@ -109,6 +110,7 @@ func logs() []point {
 	json.Log = "json"
 	text := newPoint("i", "access log as text")
 	text.Log = "text"
+	off.Group, json.Group, text.Group = "log", "log", "log"
 	return []point{off, json, text}
 }
 
@@ -137,6 +139,7 @@ func secure() (all []point) {
 func memberCounts(counts ...int) (all []point) {
 	for _, n := range counts {
 		p := newPoint("h", fmt.Sprintf("%d members", n))
+		p.Group = "members"
 		p.Members = n
 		all = append(all, p)
 	}
@@ -146,6 +149,7 @@ func memberCounts(counts ...int) (all []point) {
 func tenantCounts(counts ...int) (all []point) {
 	for _, n := range counts {
 		p := newPoint("h", fmt.Sprintf("%d tenants", n))
+		p.Group = "tenants"
 		p.Tenants = n
 		p.Load.Path, p.Load.Vary = "/t/tenant%d/b100", n
 		all = append(all, p)
@@ -157,6 +161,7 @@ func tenantCounts(counts ...int) (all []point) {
 func sessionCounts(counts ...int) (all []point) {
 	for _, n := range counts {
 		p := newPoint("h", fmt.Sprintf("%d sessions", n))
+		p.Group = "sessions"
 		p.Load.Learned, p.Load.Vary = true, n
 		all = append(all, p)
 	}
@@ -166,6 +171,7 @@ func sessionCounts(counts ...int) (all []point) {
 func hostCounts(counts ...int) (all []point) {
 	for _, n := range counts {
 		p := newPoint("l", fmt.Sprintf("%d hosts", n))
+		p.Group = "hosts"
 		p.Hosts = n
 		p.Load.Host, p.Load.Vary = "h%d."+benchHost, n
 		all = append(all, p)

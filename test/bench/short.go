@@ -20,7 +20,7 @@ var errRegression = errors.New("gross regression")
 func (b *bench) short(ctx context.Context, w io.Writer, r *report) error {
 	point := plain()[0]
 	point.Latency = false
-	ratio := math.NaN()
+	got := math.NaN()
 	for range 2 {
 		result, err := b.run(ctx, &point)
 		if err != nil {
@@ -31,14 +31,14 @@ func (b *bench) short(ctx context.Context, w io.Writer, r *report) error {
 		own, rival := result.of("jetway"), result.of("haproxy")
 		if own == nil || rival == nil || len(rival.Closed) == 0 {
 			fmt.Fprintln(w, "\nNo comparison: HAProxy is not installed or its runs are void.")
-			ratio = math.NaN()
+			got = math.NaN()
 			break
 		}
 		if len(own.Closed) == 0 {
-			ratio = math.Inf(1)
+			got = math.Inf(1)
 			continue
 		}
-		if ratio = own.cost(1).Median / rival.cost(1).Median; ratio <= regression {
+		if got = ratio(own, rival, 1, 1); got <= regression {
 			break
 		}
 	}
@@ -49,9 +49,9 @@ func (b *bench) short(ctx context.Context, w io.Writer, r *report) error {
 	}
 	memory.table(w)
 	r.Memory = memory
-	fmt.Fprintf(w, "\nCPU time per request: %.2f of HAProxy's; more than %.2f fails.\n", ratio, regression)
-	if ratio > regression {
-		return fmt.Errorf("%w: CPU time per request is %.2f of HAProxy's", errRegression, ratio)
+	fmt.Fprintf(w, "\nCPU time per request: %.2f of HAProxy's; more than %.2f fails.\n", got, regression)
+	if got > regression {
+		return fmt.Errorf("%w: CPU time per request is %.2f of HAProxy's", errRegression, got)
 	}
 	return nil
 }

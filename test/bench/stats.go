@@ -49,6 +49,28 @@ func (m *measured) cost(units float64) spread {
 	return spreadOf(m.Closed, func(o *outcome) float64 { return o.cost(units) })
 }
 
+// paired compares what the same round measured twice, one right after the
+// other, and returns the median of the rounds: a machine that is slower in one
+// round than in the next is so for both. NaN where they have no round in common.
+func paired(a, b *measured, compare func(a, b *outcome) float64) float64 {
+	var all []float64
+	if a != nil && b != nil {
+		for i := range a.Closed {
+			for j := range b.Closed {
+				if a.Closed[i].Round == b.Closed[j].Round {
+					all = append(all, compare(&a.Closed[i], &b.Closed[j]))
+				}
+			}
+		}
+	}
+	return spreadOf(all, func(v *float64) float64 { return *v }).Median
+}
+
+// ratio is what a costs to what b costs; each may be nil.
+func ratio(a, b *measured, aUnits, bUnits float64) float64 {
+	return paired(a, b, func(a, b *outcome) float64 { return a.cost(aUnits) / b.cost(bUnits) })
+}
+
 func (m *measured) rate() spread {
 	return spreadOf(m.Closed, (*outcome).rate)
 }

@@ -31,23 +31,22 @@ func (r *report) targets() (all []target) {
 		if j == nil {
 			continue
 		}
-		cost := j.cost(o.Units).Median
-		haproxy, nginx := o.costOf("haproxy"), o.costOf("nginx")
+		to := func(rival string) float64 { return ratio(j, o.of(rival), o.Units, o.Units) }
 		name := fmt.Sprintf("(%s) %s: ", o.Scenario, o.Name)
 		switch {
 		case o.Scenario == "a":
-			add(name+"CPU per request to HAProxy's", cost/haproxy, 0.95, "x")
-			add(name+"CPU per request to nginx's", cost/nginx, 1, "x")
+			add(name+"CPU per request to HAProxy's", to("haproxy"), 0.95, "x")
+			add(name+"CPU per request to nginx's", to("nginx"), 1, "x")
 			add(name+"p99 at half of the capacity to the better rival's", j.p99()/least(o.p99Of("haproxy"), o.p99Of("nginx")), 1.2, "x")
 		case o.Scenario == "b":
-			add(name+"CPU per request to HAProxy's", cost/haproxy, 1, "x")
-			add(name+"CPU per request to nginx's", cost/nginx, 1.05, "x")
+			add(name+"CPU per request to HAProxy's", to("haproxy"), 1, "x")
+			add(name+"CPU per request to nginx's", to("nginx"), 1.05, "x")
 		case o.Scenario == "d" && o.Unit == "MB":
-			add(name+"CPU per byte to the better rival's", cost/least(haproxy, nginx), 1.1, "x")
+			add(name+"CPU per byte to the better rival's", most(to("haproxy"), to("nginx")), 1.1, "x")
 		case o.Scenario == "f":
-			add(name+"CPU to nginx's", cost/nginx, 1.3, "x")
+			add(name+"CPU to nginx's", to("nginx"), 1.3, "x")
 		case o.Scenario == "i" && o.Name != withoutLog:
-			add(name+"CPU per request more than without one", cost-r.costWithoutLog(own), 1.5, "µs")
+			add(name+"CPU per request more than without one", r.moreThanWithoutLog(o, own), 1.5, "µs")
 		}
 	}
 	if r.Memory != nil {
@@ -61,11 +60,12 @@ func (r *report) targets() (all []target) {
 	return all
 }
 
-// costWithoutLog is what a request costs in (i) beside the runs with a log.
-func (r *report) costWithoutLog(own string) float64 {
+// moreThanWithoutLog is by how much a request of (i) costs more than in the
+// runs without a log.
+func (r *report) moreThanWithoutLog(with *result, own string) float64 {
 	for _, o := range r.Results {
-		if j := o.of(own); o.Scenario == "i" && o.Name == withoutLog && j != nil {
-			return j.cost(o.Units).Median
+		if o.Scenario == "i" && o.Name == withoutLog {
+			return paired(with.of(own), o.of(own), func(a, b *outcome) float64 { return a.cost(with.Units) - b.cost(o.Units) })
 		}
 	}
 	return math.NaN()
@@ -103,13 +103,6 @@ func (r *report) jetway() string {
 	return ""
 }
 
-func (r *result) costOf(name string) float64 {
-	if m := r.of(name); m != nil {
-		return m.cost(r.Units).Median
-	}
-	return math.NaN()
-}
-
 func (m *measured) p99() float64 {
 	return spreadOf(m.Fixed, func(o *outcome) float64 { return o.Latency.P99 }).Median
 }
@@ -129,6 +122,15 @@ func least(a, b float64) float64 {
 	return a
 }
 
+// most is the greater of two figures of which one may be missing: the ratio to
+// the better rival is the greater one.
+func most(a, b float64) float64 {
+	if math.IsNaN(a) || b > a {
+		return b
+	}
+	return a
+}
+
 // group returns the points that differ in the number of one thing.
 func (r *report) group(noun string) (group []*result) {
 	for _, o := range r.Results {
@@ -143,7 +145,7 @@ func (r *report) group(noun string) (group []*result) {
 func flat(name string, results []*result) float64 {
 	least, most := math.Inf(1), 0.0
 	for _, r := range results {
-		if cost := r.costOf(name); !math.IsNaN(cost) {
+		if cost := ratio(r.of(name), results[0].of(name), r.Units, results[0].Units); !math.IsNaN(cost) {
 			least, most = min(least, cost), max(most, cost)
 		}
 	}
