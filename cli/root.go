@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"jetway/cli/demo"
 )
@@ -62,6 +63,21 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return exitFailure
 }
 
+// flagError says what a flag wants, where the library quotes the function that
+// did not understand it. Flags of our own types say so themselves.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	wants, known := map[string]string{"int": "a whole number", "int64": "a whole number", "uint16": "a whole number from 0 to 65535",
+		"float64": "a number", "bool": "true or false", "duration": "a duration such as 500ms, 30s or 5m"}[invalid.GetFlag().Value.Type()]
+	if !known {
+		return err
+	}
+	return fmt.Errorf("--%s is %q, expected %s", invalid.GetFlag().Name, invalid.GetValue(), wants)
+}
+
 func newRoot() *cobra.Command {
 	root := runCommand("jetway")
 	root.Short = "Tenant-aware HTTP load balancer"
@@ -72,7 +88,7 @@ Exit codes: 0 it worked, 1 it did not, 2 the command line is wrong or a second
 signal ended the process at once.`
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c.CommandPath()} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{flagError(err), c.CommandPath()} })
 	root.AddCommand(
 		runCommand("run"), checkCommand(), demo.Command(), memberCommand(), keygenCommand(), signCommand(), gossipCommand(),
 		statusCommand(), membersCommand(), tenantsCommand(), drainCommand(true), drainCommand(false), reloadCommand(), servicesCommand(), sessionsCommand(), weightCommand(), ejectCommand(), restoreCommand(),

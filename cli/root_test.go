@@ -56,6 +56,8 @@ func TestExitCodes(t *testing.T) {
 	f(2, "", `unknown command "statsu"; did you mean status?`, "statsu")
 	f(2, "", "unknown flag: --nope", "--nope")
 	f(2, "", `unexpected argument "x"`, "check", "x")
+	f(2, "", `--id is "x", expected a whole number`, "tenants", "add", "--id", "x", "name")
+	f(2, "", `--drain is "5", expected a duration such as`, "handover", "--drain", "5")
 	f(2, "", "expected table or json", "members", "-o", "xml")
 	f(2, "", "which member?", "drain")
 	f(2, "", "keygen what? expected gossip", "keygen")
