@@ -15,7 +15,7 @@ const (
 	// connection that fills it.
 	holdTries = 5
 	// holdDial bounds the making of that connection, which goes to this host.
-	holdDial = 50 * time.Millisecond
+	holdDial = 200 * time.Millisecond
 	// fullQueue asks for as much as the system allows (net.core.somaxconn), as
 	// package net does.
 	fullQueue = 1<<16 - 1
