@@ -124,11 +124,11 @@ func TestManyMembers(t *testing.T) {
 // TestManyEvents feeds the events of 2,000 members to the very parts that run:
 // debounce, roster, Set, Router. However many come, few tables are built.
 func TestManyEvents(t *testing.T) {
-	t.Parallel()
 	const members = 2000
-	length := time.Second
-	if os.Getenv("JETWAY_LONG") == "1" {
-		length = 15 * time.Second
+	length := 15 * time.Second // alone: what it costs is to be told
+	if os.Getenv("JETWAY_LONG") != "1" {
+		length = time.Second
+		t.Parallel()
 	}
 	var mu sync.Mutex // guards nodes
 	nodes := make([]serf.Member, members)
