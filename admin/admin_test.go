@@ -67,7 +67,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 		Listeners:  func() []net.Addr { return []net.Addr{&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8280}} },
 		Gossip:     func() *Gossip { return &Gossip{Node: "lb1-0", Nodes: map[string]int{"alive": 2}} },
 		Standby:    Standby{Health: func() Health { return Health{OK: true, State: Ready, Listeners: []string{}} }},
-		Events:     NewEvents(),
+		Events:     NewEvents(time.Now()),
 		LogLevel:   func() string { return f.level },
 		SetLogLevel: func(level string) error {
 			if level == "loud" {

@@ -30,12 +30,17 @@ const (
 type Events struct {
 	mu     sync.Mutex // guards all below
 	ring   [][]byte   // lines as logged; event n is at (n-1) % eventsMax
-	newest uint64     // number of the newest event, 0: none
+	newest uint64     // number of the newest event, or the one before the first
 	more   chan struct{}
 }
 
-// NewEvents returns an Events without any.
-func NewEvents() *Events { return &Events{more: make(chan struct{})} }
+// NewEvents returns an Events without any. Its numbers begin after those that a
+// process that was started before could have given, unless that had more than
+// eventsMax a second all its life: who goes on after a number that is of an
+// earlier process misses nothing of this one.
+func NewEvents(started time.Time) *Events {
+	return &Events{newest: uint64(max(started.Unix(), 0)) * eventsMax, more: make(chan struct{})}
+}
 
 // Write implements io.Writer; zerolog calls WriteLevel.
 func (e *Events) Write(p []byte) (int, error) { return len(p), nil }
@@ -61,7 +66,7 @@ func (e *Events) WriteLevel(level zerolog.Level, p []byte) (int, error) {
 
 // Event is one change of state.
 type Event struct {
-	ID     uint64         `json:"id"` // ascending from 1 since the start
+	ID     uint64         `json:"id"` // ascending, over restarts too
 	Time   string         `json:"time"`
 	Level  string         `json:"level"`
 	Event  string         `json:"event"`
@@ -80,7 +85,7 @@ type EventList struct {
 func (e *Events) after(id uint64) (list []Event, newest uint64, more <-chan struct{}) {
 	e.mu.Lock()
 	if id > e.newest {
-		id = 0 // numbers of another process
+		id = 0 // the clock went back between two processes
 	}
 	if kept := uint64(len(e.ring)); e.newest-id > kept {
 		id = e.newest - kept

@@ -67,6 +67,9 @@ type ExplainedHost struct {
 	Pattern   string `json:"pattern"`
 	Service   string `json:"service"`
 	SubDomain string `json:"sub_domain"`
+	// OutOfReach is true where the listener or the client is not among those of
+	// listeners and allow_from: the answer is that of an unknown host.
+	OutOfReach bool `json:"out_of_reach,omitempty"`
 }
 
 // ExplainedTenant is whose request it is.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -170,14 +171,16 @@ func TestRates(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	e := NewEvents()
+	started := time.Unix(1700000000, 0)
+	e := NewEvents(started)
+	first := e.newest + 1
 	log := zerolog.New(e)
 	for i := range eventsMax + 10 {
 		log.Info().Int("n", i).Msg("something changed")
 	}
 	log.Debug().Msg("a detail")
 	list, newest, _ := e.after(0)
-	if newest != eventsMax+10 || len(list) != eventsMax || list[0].ID != 11 || list[0].Fields["n"] != 10.0 || list[0].Event != "something changed" {
+	if newest != first+eventsMax+9 || len(list) != eventsMax || list[0].ID != first+10 || list[0].Fields["n"] != 10.0 || list[0].Event != "something changed" {
 		t.Fatalf("%d events up to %d, first %+v", len(list), newest, list[0])
 	}
 	if list, _, _ := e.after(newest - 1); len(list) != 1 || list[0].ID != newest {
@@ -192,6 +195,15 @@ func TestEvents(t *testing.T) {
 	case <-more:
 	default:
 		t.Fatal("a reader is not woken")
+	}
+	// Who has seen events of the process before gets all of this one.
+	later := NewEvents(started.Add(time.Minute))
+	log = zerolog.New(later)
+	for range 3 {
+		log.Info().Msg("after the restart")
+	}
+	if list, _, _ := later.after(newest); len(list) != 3 || list[0].ID <= newest {
+		t.Fatalf("after a restart: %+v", list)
 	}
 }
 
@@ -310,4 +322,38 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A change of a domain's size answers how the domain stands then.
+func TestScale(t *testing.T) {
+	s := newFixture(t, Config{})
+	size := map[string]int{}
+	status := func(domain, sub string) (any, error) {
+		return map[string]any{"domain": domain, "sub_domain": sub, "want": size[domain]}, nil
+	}
+	s.src.Elastic = Elastic{
+		Scale: func(domain, sub string, n int) (any, error) {
+			if n > 4 {
+				return nil, errors.New("expected 0 to 4")
+			}
+			size[domain] = n
+			return status(domain, sub)
+		},
+		Release: func(domain, sub string) (any, error) {
+			delete(size, domain)
+			return status(domain, sub)
+		},
+	}
+	f := func(query string, status int, want string) {
+		t.Helper()
+		w := s.do(request("POST", "/api/v1/domains/shared/worker/scale?"+query))
+		if got := strings.Join(strings.Fields(w.Body.String()), ""); w.Code != status || !strings.Contains(got, want) {
+			t.Fatalf("%s = %d %s, want %d with %s", query, w.Code, got, status, want)
+		}
+	}
+	f("size=3", 200, `"domains":[{"domain":"shared","sub_domain":"worker","want":3}]`)
+	f("size=3", 200, `"want":3`) // again
+	f("release=1", 200, `"want":0`)
+	f("size=5", 422, "expected0to4")
+	f("size=x", 422, "expectedanumber")
 }

@@ -157,6 +157,11 @@ func (v *View) equals(now int64, hash uint64) []*Endpoint {
 	return best
 }
 
+// OutOfReach returns the pattern that matches the host of a request for which
+// Route said NoHost although there is one: its listener or client is not among
+// those that may reach it. nil: no pattern matches.
+func (t *Table) OutOfReach(r *Request) *Host { return t.host(r.Host) }
+
 // How returns the rule that found the tenant's name, "" where none did.
 func (d *Decision) How() string {
 	if d.Host == nil {

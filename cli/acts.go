@@ -231,7 +231,7 @@ func logLevelCommand() *cobra.Command {
 		Use:     "log-level [LEVEL]",
 		Short:   "Show or change what a running Jetway logs",
 		Long:    `Shows from which level on a running Jetway logs, or changes it until it restarts: debug, info, warn or error.`,
-		Example: "  jetway log-level debug",
+		Example: "  jetway log-level\n  jetway log-level debug",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return errors.New("expected one level")
@@ -243,7 +243,9 @@ func logLevelCommand() *cobra.Command {
 			return nil
 		},
 	}
+	var output outputFormat
 	cl := clientFlags(c)
+	outputFlag(c, &output)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		var v admin.LogLevel
 		method, body := http.MethodGet, io.Reader(nil)
@@ -256,6 +258,10 @@ func logLevelCommand() *cobra.Command {
 		}
 		text, err := cl.callWith(c.Context(), method, "/api/v1/log-level", body)
 		if err != nil {
+			return err
+		}
+		if output == outputJSON {
+			_, err := c.OutOrStdout().Write(text)
 			return err
 		}
 		if err := json.Unmarshal(text, &v); err != nil {

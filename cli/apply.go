@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,11 +37,13 @@ peers, or are named with --also. Where one cannot be reached nothing is changed.
 What differs between load balancers, such as loadbalancer.name, comes from their
 environment: name: ${JETWAY_NAME}.`,
 		Example: `  jetway apply -c new.conf --admin 127.0.0.1:9280
-  jetway apply -c new.conf --dry-run
+  jetway apply -c new.conf --dry-run -o json
   jetway apply -c new.conf --admin https://lb1:9280 --also https://lb2:9280 --ca ops.pem --token-file ops.token`,
 		Args: noCommand,
 	}
+	var output outputFormat
 	cl := clientFlags(c)
+	outputFlag(c, &output)
 	c.Flags().BoolVar(&dry, "dry-run", false, "only check on all of them")
 	c.Flags().StringSliceVar(&others, "also", nil, "`addresses` of the admin APIs of the others, instead of asking for them")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -54,13 +57,36 @@ environment: name: ${JETWAY_NAME}.`,
 		}
 		a := applying{targets: all, text: string(text)}
 		err = a.run(c.Context(), dry)
-		t := newTable(c.OutOrStdout(), "LOAD BALANCER", "BEFORE", "VERSION", "RESULT")
-		for _, target := range a.targets {
-			t.row(target.client.base, target.Before, target.Version, target.result)
-		}
-		return errors.Join(t.flush(), err)
+		return errors.Join(a.print(c.OutOrStdout(), output), err)
 	}
 	return c
+}
+
+// appliedView is what "apply" says of one load balancer with -o json.
+type appliedView struct {
+	Admin   string `json:"admin"`
+	Before  string `json:"before"` // versions, empty: it did not say
+	Version string `json:"version"`
+	Result  string `json:"result"`
+}
+
+// print tells what became of every load balancer, also where it went wrong.
+func (a *applying) print(w io.Writer, output outputFormat) error {
+	if output == outputJSON {
+		v := struct {
+			Schema        int           `json:"schema_version"`
+			LoadBalancers []appliedView `json:"load_balancers"`
+		}{Schema: admin.SchemaVersion}
+		for _, t := range a.targets {
+			v.LoadBalancers = append(v.LoadBalancers, appliedView{t.client.base, t.Before, t.Version, t.result})
+		}
+		return printJSON(w, v)
+	}
+	table := newTable(w, "LOAD BALANCER", "BEFORE", "VERSION", "RESULT")
+	for _, t := range a.targets {
+		table.row(t.client.base, t.Before, t.Version, t.result)
+	}
+	return table.flush()
 }
 
 // installation returns clients for all load balancers, the one asked first.

@@ -24,6 +24,7 @@ of the configuration. It need not run; one that does takes changes within two
 seconds. Each load balancer has a directory of its own.
 
 Exit codes: 0 it worked, 1 it did not, 2 the command line is wrong.`
+	c.Example = "  jetway tenants top\n  jetway tenants show acme.com"
 	return c
 }
 

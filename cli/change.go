@@ -47,10 +47,17 @@ problems are printed here.`,
 		Example: "  jetway check && jetway reload",
 		Args:    noCommand,
 	}
+	var output outputFormat
 	cl := clientFlags(c)
+	outputFlag(c, &output)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if _, err := cl.call(c.Context(), http.MethodPost, "/api/v1/reload"); err != nil {
+		body, err := cl.call(c.Context(), http.MethodPost, "/api/v1/reload")
+		if err != nil {
 			return fmt.Errorf("the configuration was not reloaded:\n%w", err)
+		}
+		if output == outputJSON {
+			_, err := c.OutOrStdout().Write(body)
+			return err
 		}
 		fmt.Fprintln(c.OutOrStdout(), "reloaded")
 		return nil

@@ -46,6 +46,16 @@ func outputFlag(c *cobra.Command, into *outputFormat) {
 	c.Flags().VarP(into, "output", "o", "table or json")
 }
 
+// printJSON writes v as commands print what they were answered.
+func printJSON(w io.Writer, v any) error {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
 // client speaks to the admin API of a Jetway that runs.
 type client struct {
 	file, address string // flags

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -77,12 +76,7 @@ tenant directory is asked all the same.`,
 			return err
 		}
 		if f.output == outputJSON {
-			body, err := json.MarshalIndent(e, "", "  ")
-			if err != nil {
-				return err
-			}
-			_, err = c.OutOrStdout().Write(append(body, '\n'))
-			return err
+			return printJSON(c.OutOrStdout(), e)
 		}
 		return printExplanation(c.OutOrStdout(), &e)
 	}
@@ -190,7 +184,11 @@ func printExplanation(w io.Writer, e *admin.Explanation) error {
 // sayRoute prints the way from host to domain.
 func sayRoute(say func(what, format string, args ...any), e *admin.Explanation) {
 	if h := e.Host; h != nil {
-		say("host", "%s matches %q of service %s, sub-domain %s", h.Name, h.Pattern, h.Service, h.SubDomain)
+		reach := ""
+		if h.OutOfReach {
+			reach = ", out of reach there and from there (listeners, allow_from)"
+		}
+		say("host", "%s matches %q of service %s, sub-domain %s%s", h.Name, h.Pattern, h.Service, h.SubDomain, reach)
 	}
 	if t := e.Tenant; t != nil {
 		say("tenant", "%s", tenantLine(t))

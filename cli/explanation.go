@@ -39,10 +39,17 @@ func (lb *loadBalancer) explain(q admin.Question) (admin.Explanation, error) {
 		v.Held = &admin.ExplainedWait{Most: e.Held.String(), Before: e.Before}
 	}
 	d := e.Decision
+	h := d.Host
+	if h == nil {
+		h = e.OutOfReach
+	}
+	if h == nil {
+		return v, nil
+	}
+	v.Host = &admin.ExplainedHost{Name: e.Host, Pattern: h.Pattern, Service: h.Service, SubDomain: h.SubDomain, OutOfReach: e.OutOfReach != nil}
 	if d.Host == nil {
 		return v, nil
 	}
-	v.Host = &admin.ExplainedHost{Name: e.Host, Pattern: d.Host.Pattern, Service: d.Host.Service, SubDomain: d.Host.SubDomain}
 	v.Tenant = lb.explainedTenant(e, time.Since(began))
 	if d.Cluster == nil {
 		return v, nil

@@ -31,7 +31,10 @@ Then put the new key into the key files, which are read at a start: Jetway and
 "jetway member" with a state_dir remember it, stock agents only with -keyring-file.
 Leave a day between use and remove if nodes are down: they need the old key, or
 the new one in their files.`
-	return group("gossip", "Look after the gossip pool", keys)
+	keys.Example = "  jetway gossip keys list"
+	c := group("gossip", "Look after the gossip pool", keys)
+	c.Example = "  jetway gossip keys list"
+	return c
 }
 
 func keysListCommand() *cobra.Command {
@@ -81,7 +84,9 @@ func keysChangeCommand(verb string) *cobra.Command {
 	if verb != "install" {
 		c.Flags().BoolVar(&force, "force", false, "although not every node confirmed what is needed")
 	}
+	var output outputFormat
 	cl := clientFlags(c)
+	outputFlag(c, &output)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		order, err := keyOrder(verb, args[0])
 		if err != nil {
@@ -91,6 +96,9 @@ func keysChangeCommand(verb string) *cobra.Command {
 		var v admin.GossipKeys
 		if err := cl.send(c, "/api/v1/gossip/keys/"+verb, order, &v); err != nil {
 			return err
+		}
+		if output == outputJSON {
+			return printJSON(c.OutOrStdout(), v)
 		}
 		return printKeys(c.OutOrStdout(), v)
 	}

@@ -34,16 +34,21 @@ address again three seconds later, and takes it back only if it has to.`,
 	}
 	var o admin.HandoverOrder
 	var drain, wait time.Duration
+	var output outputFormat
 	c.Flags().BoolVar(&o.Force, "force", false, "cut off what is still in flight in the end")
 	c.Flags().DurationVar(&drain, "drain", 0, "how long clients are told to close (default: standby.handover_drain)")
 	c.Flags().DurationVar(&wait, "wait", 0, "how long requests in flight may take then (default: timeouts.drain)")
 	cl := clientFlags(c)
+	outputFlag(c, &output)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		o.Drain, o.Wait = drain.Seconds(), wait.Seconds()
 		cl.http.Timeout = 0 // it takes as long as clients do
 		var r admin.HandoverResult
 		if err := cl.send(c, "/api/v1/standby/handover", o, &r); err != nil {
 			return fmt.Errorf("not handed over: %w", err)
+		}
+		if output == outputJSON {
+			return printJSON(c.OutOrStdout(), r)
 		}
 		to := r.Peer
 		if to == "" {

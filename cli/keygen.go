@@ -13,7 +13,9 @@ import (
 )
 
 func keygenCommand() *cobra.Command {
-	return group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenDomainCommand(), keygenTicketCommand(), keygenPeerCommand(), keygenAdminCommand())
+	c := group("keygen", "Make keys", keygenGossipCommand(), keygenCookieCommand(), keygenDomainCommand(), keygenTicketCommand(), keygenPeerCommand(), keygenAdminCommand())
+	c.Example = "  jetway keygen gossip --out gossip.key\n  jetway keygen admin --out admin.tokens"
+	return c
 }
 
 func keygenPeerCommand() *cobra.Command {

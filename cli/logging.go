@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -23,7 +24,7 @@ type logging struct {
 
 // newLogging logs to out, which may be in a form for people, from level on.
 func newLogging(out io.Writer, level zerolog.Level) *logging {
-	g := &logging{out: zerolog.LevelWriterAdapter{Writer: out}, events: admin.NewEvents(), audit: journal.New()}
+	g := &logging{out: zerolog.LevelWriterAdapter{Writer: out}, events: admin.NewEvents(time.Now()), audit: journal.New()}
 	g.level.Store(int32(level))
 	return g
 }

@@ -74,11 +74,21 @@ func (lb *loadBalancer) sessionView() admin.Sessions {
 // elasticSource is what can be told and done about the size of domains.
 func (lb *loadBalancer) elasticSource() admin.Elastic {
 	key := func(domain, sub string) balancer.Key { return balancer.Key{Domain: domain, SubDomain: sub} }
+	now := func(domain, sub string, err error) (any, error) {
+		for _, s := range lb.scaler.Status() {
+			if err == nil && s.Domain == domain && s.SubDomain == sub {
+				return s, nil
+			}
+		}
+		return nil, err // without one: a reload took the domain away meanwhile
+	}
 	return admin.Elastic{
 		Status:    func() []any { return anyOf(lb.scaler.Status()) },
 		Decisions: func() []any { return anyOf(lb.scaler.Decisions()) },
-		Scale:     func(domain, sub string, size int) error { return lb.scaler.Scale(key(domain, sub), size) },
-		Release:   func(domain, sub string) error { return lb.scaler.Release(key(domain, sub)) },
+		Scale: func(domain, sub string, size int) (any, error) {
+			return now(domain, sub, lb.scaler.Scale(key(domain, sub), size))
+		},
+		Release: func(domain, sub string) (any, error) { return now(domain, sub, lb.scaler.Release(key(domain, sub))) },
 	}
 }
 

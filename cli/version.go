@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -16,13 +15,14 @@ func versionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Show which program this is",
-		Args:  noCommand,
+		Long: `Shows the version of this program, the commit it was built from, and the Go
+version that built it. "jetway status" tells which one runs.`,
+		Example: "  jetway version\n  jetway version -o json",
+		Args:    noCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			b := thisBuild()
 			if output == outputJSON {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(b)
+				return printJSON(c.OutOrStdout(), admin.Version{Schema: admin.SchemaVersion, Build: b})
 			}
 			commit := b.Commit
 			if commit == "" {

@@ -122,7 +122,7 @@ func FuzzAccessLogInjection(f *testing.F) {
 	f.Add([]byte("/a\" 200 5\n10.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 0"))
 	f.Add([]byte(`","status":500,"x":"`))
 	f.Add([]byte{0xff, 0x00, 0x7f, 0xe2, 0x80, 0xa8, '\\'})
-	text := regexp.MustCompile(`^10\.0\.0\.1 - - \[[^\]]+\] "[^"]+" 200 0 [^ ]+ s - - none - 0 0/0/0/0/1\.500 0 [^ ]+\n$`)
+	text := regexp.MustCompile(`^10\.0\.0\.1 - - \[[^\]]+\] "[^"]+" 200 0 [^ ]+ s - - none - 0 0/0/0/0/1\.500 0 [^ ]+ - tls [^ ]+ 0\n$`)
 	f.Fuzz(func(t *testing.T, hostile []byte) {
 		o := outcomeOf(hostile)
 		l := &accessLog{}

@@ -44,6 +44,11 @@ type Explanation struct {
 	Held   time.Duration
 	Before int
 
+	// OutOfReach is the host pattern that matches, of a request that is answered
+	// as if there were none: it came in where, or from whom, its sub-domain may
+	// not be reached. nil of all others.
+	OutOfReach *balancer.Host
+
 	Decision  *balancer.Decision // how far routing came
 	Knowledge tenant.Knowledge   // of the directory, about its tenant
 	Limits    tenant.Limits      // of its tenant there
@@ -70,6 +75,9 @@ func (s *Server) Explain(q Question) (*Explanation, error) {
 	st := x.conn.listener.state.Load()
 	e := &Explanation{Listener: st.Name, PublicPort: st.PublicPort, TLS: x.conn.tls, Client: q.Client, Trusted: x.conn.rules(x.set).trusted,
 		Host: string(x.req.host), Now: x.now, Decision: &x.decision}
+	if f == noHost {
+		e.Client, e.OutOfReach = x.route.Client, table.OutOfReach(&x.route)
+	}
 	if table == nil || x.decision.Host == nil {
 		e.refused(f)
 		return e, nil

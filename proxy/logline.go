@@ -78,7 +78,8 @@ func (l *accessLog) appendDecision(b []byte, o *Outcome) []byte {
 // appendText writes an outcome in the Common Log Format (the tenant stands
 // where the user does) followed by host, service, domain/sub-domain, member,
 // sticky, reason, attempts, times client/queue/connect/response/total, bytes
-// in and request id. What is not there is "-".
+// in, request id, whether the member's connection was "kept" or "new", "tls" or
+// "plain", the name asked for in TLS and the generation. What is not there is "-".
 func (l *accessLog) appendText(b []byte, o *Outcome) []byte {
 	if o.Client.IsValid() {
 		b = o.Client.AppendTo(b)
@@ -124,7 +125,22 @@ func (l *accessLog) appendText(b []byte, o *Outcome) []byte {
 	b = appendMillis(append(b, '/'), o.ResponseTime)
 	b = appendMillis(append(b, '/'), o.TotalTime)
 	b = strconv.AppendInt(append(b, ' '), o.BytesIn, 10)
-	return append(appendWord(b, o.ID), '\n')
+	b = appendWord(b, o.ID)
+	switch {
+	case o.Endpoint == nil:
+		b = append(b, " -"...)
+	case o.Reused:
+		b = append(b, " kept"...)
+	default:
+		b = append(b, " new"...)
+	}
+	if o.TLS {
+		b = append(b, " tls"...)
+	} else {
+		b = append(b, " plain"...)
+	}
+	b = appendWord(b, o.SNI)
+	return append(strconv.AppendUint(append(b, ' '), o.Generation, 10), '\n')
 }
 
 func (o *Outcome) proto() string {

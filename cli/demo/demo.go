@@ -50,7 +50,8 @@ members themselves, by the requests that there are.
 With --check, drive requests through it instead, kill, add and drain members,
 have some started and stopped by load, print what was expected and what was
 seen, and exit 0 if all was as expected. With --break, what scales is left out.`,
-		Args: cobra.NoArgs,
+		Example: "  jetway demo\n  jetway demo --check",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), o, cmd.OutOrStdout())
 		},

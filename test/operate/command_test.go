@@ -47,6 +47,9 @@ func everyCommand(t *testing.T, s site, how ...string) {
 	f("reloaded", "reload")
 	f("w1", "explain", "GET", "http://"+host+"/")
 	f("affinity", "sessions", "find", "http://"+host+"/", "--cookie", "a=b")
+	for _, words := range [][]string{{"reload"}, {"log-level", "info"}, {"log-level"}, {"health"}, {"explain", "GET", "http://" + host + "/"}} {
+		f(`"schema_version": 1`, append(words, "-o", "json")...)
+	}
 	f("debug", "log-level", "debug")
 	f("debug", "log-level")
 }

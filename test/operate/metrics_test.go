@@ -160,7 +160,7 @@ func TestLogs(t *testing.T) {
 	}
 	eventually(t, "a line", holds(access, `"GET /t/acme/first?q=1 HTTP/1.1" 200`))
 	text, _ := os.ReadFile(access)
-	if m := regexp.MustCompile(`(?m)^127\.0\.0\.1 - acme \[.+\] "GET /t/acme/first\?q=1 HTTP/1\.1" 200 \d+ a\.example\.com shop shop/worker w1 none - 1 [0-9./]+ \d+ [0-9a-f]{32}$`); !m.Match(text) || strings.Contains(string(text), "secret") {
+	if m := regexp.MustCompile(`(?m)^127\.0\.0\.1 - acme \[.+\] "GET /t/acme/first\?q=1 HTTP/1\.1" 200 \d+ a\.example\.com shop shop/worker w1 none - 1 [0-9./]+ \d+ [0-9a-f]{32} new plain - \d+$`); !m.Match(text) || strings.Contains(string(text), "secret") {
 		t.Errorf("access log:\n%s", text)
 	}
 	if err := os.Rename(access, access+".1"); err != nil {
