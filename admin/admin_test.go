@@ -45,7 +45,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 		Listeners: []balancer.Listener{{Name: "http", PublicPort: 80}},
 		Clusters: []balancer.ClusterConfig{
 			{Service: "app", Key: balancer.Key{Domain: "shared", SubDomain: "worker"}, Hosts: []string{"a.example"}, Ranges: all},
-			{Service: "app", Key: balancer.Key{Domain: "jet", SubDomain: "worker"}, Hosts: []string{"b.example"}, Ranges: all},
+			{Service: "app", Key: balancer.Key{Domain: "jet", SubDomain: "worker"}, Hosts: []string{"b.example"}, Ranges: all, Elastic: true},
 		}}, balancer.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -253,6 +253,10 @@ func TestMetrics(t *testing.T) {
 		`jetway_requests_total{code_class="4xx",domain="jet",service="app",sub_domain="worker"} 1`,
 		`jetway_gossip_nodes{state="alive"} 2`,
 		`jetway_members_rejected 1`,
+		`jetway_member_ejections_total{domain="jet",member="w2",reason="unreachable"} 0`,
+		`jetway_retries_total{domain="jet",outcome="no_budget",service="app",sub_domain="worker"} 0`,
+		`jetway_queue_length{domain="jet",service="app",sub_domain="worker"} 0`,
+		`jetway_queue_wait_seconds_count{domain="jet",service="app",sub_domain="worker"} 0`,
 		`jetway_ready 1`,
 	} {
 		if !strings.Contains(body, "\n"+line+"\n") {

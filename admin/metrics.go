@@ -42,6 +42,7 @@ type snapshot struct {
 	build, state, reloadOK, reloadTime                     *prometheus.Desc
 	memberUp, memberInFlight, memberRequests, memberErrors *prometheus.Desc
 	inFlight, requests, retries, duration                  *prometheus.Desc
+	queued, queueWait                                      *prometheus.Desc
 	memberState, memberEjections, memberUntold             *prometheus.Desc
 	gossipNodes, gossipHealth, gossipRestarts, rejected    *prometheus.Desc
 	panics, refused, asked                                 *prometheus.Desc
@@ -66,9 +67,11 @@ func newSnapshot(s *Server) *snapshot {
 		requests:        desc("requests_total", `Answers to clients by class of status; "none": the client was gone.`, append(cluster, "code_class")...),
 		duration:        desc("request_duration_seconds", "How long requests took, from the head's first byte to the last one for the client; without upgraded connections.", cluster...),
 		memberState:     desc("member_state", "1 for the state that the member is in.", "domain", "member", "state"),
-		memberEjections: desc("member_ejections_total", "How often the member was ejected by own evidence.", "domain", "member"),
+		memberEjections: desc("member_ejections_total", "How often the member was ejected by own evidence.", "domain", "member", "reason"),
 		memberUntold:    desc("members_without_series", "Members beyond those that have series of their own."),
-		retries:         desc("retries_total", "Requests that were repeated on another member.", cluster...),
+		retries:         desc("retries_total", "Requests that were to be repeated on another member, by what came of it.", append(cluster, "outcome")...),
+		queued:          desc("queue_length", "Requests that wait for a member of an elastic domain.", cluster...),
+		queueWait:       desc("queue_wait_seconds", "How long requests waited for a member of an elastic domain, in vain or not.", cluster...),
 		gossipNodes:     desc("gossip_nodes", "Nodes in the gossip pool by state, this one included.", "state"),
 		gossipHealth:    desc("gossip_health_score", "How far this node's view of the pool is off; 0 is best."),
 		gossipRestarts:  desc("gossip_restarts_total", "How often gossip had to be started again."),
@@ -82,7 +85,7 @@ func newSnapshot(s *Server) *snapshot {
 // Describe implements prometheus.Collector.
 func (c *snapshot) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.build, c.state, c.reloadOK, c.reloadTime, c.memberUp, c.memberInFlight,
-		c.memberRequests, c.memberErrors, c.inFlight, c.requests, c.retries, c.duration,
+		c.memberRequests, c.memberErrors, c.inFlight, c.requests, c.retries, c.duration, c.queued, c.queueWait,
 		c.memberState, c.memberEjections, c.memberUntold, c.gossipNodes, c.gossipHealth, c.gossipRestarts, c.rejected,
 		c.panics, c.refused, c.asked} {
 		ch <- d
@@ -121,8 +124,14 @@ func (c *snapshot) Collect(ch chan<- prometheus.Metric) {
 	for _, cl := range t.Clusters() {
 		k := cl.Config.Key
 		gauge(c.inFlight, float64(cl.State.InFlight.Load()), cl.Config.Service, k.Domain, k.SubDomain)
-		count(c.retries, cl.State.Retries.Load(), cl.Config.Service, k.Domain, k.SubDomain)
-		ch <- c.latency(&cl.State.Latency, cl.Config.Service, k.Domain, k.SubDomain)
+		for i, outcome := range [...]string{balancer.RetryServed: "served", balancer.RetryFailed: "failed", balancer.RetryNoBudget: "no_budget"} {
+			count(c.retries, cl.State.Repeats[i].Load(), cl.Config.Service, k.Domain, k.SubDomain, outcome)
+		}
+		ch <- histogram(c.duration, &cl.State.Latency, cl.Config.Service, k.Domain, k.SubDomain)
+		if cl.Config.Elastic {
+			gauge(c.queued, float64(cl.State.Signals.Held()), cl.Config.Service, k.Domain, k.SubDomain)
+			ch <- histogram(c.queueWait, &cl.State.Waits, cl.Config.Service, k.Domain, k.SubDomain)
+		}
 		for i, class := range classes() {
 			count(c.requests, cl.State.Responses[i].Load(), cl.Config.Service, k.Domain, k.SubDomain, class)
 		}
@@ -131,7 +140,8 @@ func (c *snapshot) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.memberUntold, float64(max(len(members)-membersMax, 0)))
 	for _, m := range byName(members[:min(len(members), membersMax)]) {
 		gauge(c.memberState, 1, m.domain, m.id, m.state)
-		count(c.memberEjections, m.ejections, m.domain, m.id)
+		count(c.memberEjections, m.ejections.Unreachable, m.domain, m.id, "unreachable")
+		count(c.memberEjections, m.ejections.Failing, m.domain, m.id, "failing")
 		gauge(c.memberUp, truth(m.up), m.domain, m.id)
 		gauge(c.memberInFlight, float64(m.inFlight), m.domain, m.id)
 		count(c.memberRequests, m.requests, m.domain, m.id)
@@ -144,7 +154,7 @@ type memberSum struct {
 	up                 bool
 	inFlight           int64
 	requests, failures uint64
-	ejections          uint64
+	ejections          balancer.Ejections
 	state              string // the best of several
 }
 
@@ -152,16 +162,16 @@ type memberSum struct {
 // must not be able to make the answer endless.
 const membersMax = 2000
 
-// latency makes a histogram of what a cluster counted.
-func (c *snapshot) latency(l *balancer.Latency, labels ...string) prometheus.Metric {
+// histogram makes one of what a cluster counted.
+func histogram(d *prometheus.Desc, l *balancer.Latency, labels ...string) prometheus.Metric {
 	upTo, all, sum := l.Counts()
 	buckets := make(map[float64]uint64, len(upTo))
 	for i, bound := range balancer.LatencyBounds() {
 		buckets[bound.Seconds()] = upTo[i]
 	}
-	m, err := prometheus.NewConstHistogram(c.duration, all, sum.Seconds(), buckets, labels...)
+	m, err := prometheus.NewConstHistogram(d, all, sum.Seconds(), buckets, labels...)
 	if err != nil {
-		return prometheus.NewInvalidMetric(c.duration, err)
+		return prometheus.NewInvalidMetric(d, err)
 	}
 	return m
 }
@@ -186,7 +196,8 @@ func byName(upstreams []*balancer.Upstream) []memberSum {
 		m.inFlight += s.InFlight
 		m.requests += s.Requests
 		m.failures += s.Failures
-		m.ejections += s.Ejections
+		m.ejections.Unreachable += s.Ejections.Unreachable
+		m.ejections.Failing += s.Ejections.Failing
 		if m.state == "" || s.State == "up" {
 			m.state = s.State
 		}

@@ -213,7 +213,7 @@ func clusterView(c *balancer.Cluster, now int64) ClusterView {
 func memberView(s balancer.Status) MemberView {
 	m := &s.Member
 	v := MemberView{ID: m.ID, Domain: m.Domain, SubDomains: list(m.SubDomains), Host: m.Host, HTTP: m.HTTP, HTTPS: m.HTTPS,
-		Weight: s.Weight, Ejections: s.Ejections, Reason: s.Reason, Share: s.Share, Latency: s.Latency.Seconds(), Advised: s.Advised, Zone: m.Zone, Source: m.Source, State: s.State, Drained: s.Drained,
+		Weight: s.Weight, Ejections: s.Ejections.Unreachable + s.Ejections.Failing, Reason: s.Reason, Share: s.Share, Latency: s.Latency.Seconds(), Advised: s.Advised, Zone: m.Zone, Source: m.Source, State: s.State, Drained: s.Drained,
 		InFlight: s.InFlight, Requests: s.Requests, Failures: s.Failures}
 	for _, p := range m.Ports {
 		if v.PortMapping == nil {

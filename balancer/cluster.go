@@ -8,6 +8,13 @@ import (
 	"time"
 )
 
+// What comes of a request that is to be repeated on another member.
+const (
+	RetryServed   = iota // that one answered
+	RetryFailed          // that one did not either
+	RetryNoBudget        // it was not repeated: the budget was used up
+)
+
 // Cluster is one (domain, sub-domain) of a Table with its members. Immutable
 // but for State and the Upstreams.
 type Cluster struct {
@@ -22,11 +29,14 @@ type ClusterState struct {
 	InFlight  atomic.Int64
 	Responses [6]atomic.Uint64 // by class of status: [2] counts 2xx; [0] requests without an answer (client gone)
 	Retries   atomic.Uint64
-	Latency   Latency // of all requests, as clients saw them; counted by who forwards
+	// Repeats counts by what came of repeated requests, by Retry*.
+	Repeats [RetryNoBudget + 1]atomic.Uint64
+	Latency Latency // of all requests, as clients saw them; counted by who forwards
 	// Limited counts requests of tenants over a limit, by Limited* (bodies are
 	// no part of it), and WouldLimit those that were served because it is a
 	// dry run.
 	Limited, WouldLimit [LimitedBody + 1]atomic.Uint64
+	Waits               Latency       // how long requests waited for a member, of an elastic cluster
 	turn                atomic.Uint64 // round robin
 	tokens              atomic.Int64  // retry budget in thousandths of a request
 	broken              brokenSessions

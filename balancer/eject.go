@@ -81,7 +81,11 @@ func (u *Upstream) eject(now int64, note uint64, d time.Duration, reason string)
 		}
 		if own {
 			u.verdict.times = u.forgivenLocked(now) + 1
-			u.ejections.Add(1)
+			if note == noteUnreachable {
+				u.unreachable.Add(1)
+			} else {
+				u.failing.Add(1)
+			}
 		}
 		u.outUntil.Store(now + int64(d))
 		u.mark(note, noteEjected|noteSlow)

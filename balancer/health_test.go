@@ -69,6 +69,9 @@ func TestEjectionByConnect(t *testing.T) {
 	if got := w.told[len(w.told)-1].For; got != ejectStep {
 		t.Fatalf("after a long time in service it is ejected for %v", got)
 	}
+	if got := e.Upstream.Status(w.now).Ejections; got != (Ejections{Unreachable: 13}) {
+		t.Fatalf("ejections are counted as %+v", got)
+	}
 }
 
 func TestEjectionByFailures(t *testing.T) {
@@ -95,6 +98,9 @@ func TestEjectionByFailures(t *testing.T) {
 		v.Broke(e, begun, w.now, "reset") // as old
 	}
 	w.want(t, 0, StateUp)
+	if got := e.Upstream.Status(w.now).Ejections; got != (Ejections{Failing: 1}) {
+		t.Fatalf("ejections are counted as %+v", got)
+	}
 }
 
 func TestServerErrors(t *testing.T) {

@@ -21,7 +21,7 @@ type Status struct {
 	InFlight     int64
 	Requests     uint64
 	Failures     uint64    // attempts that failed
-	Ejections    uint64    // by own evidence
+	Ejections    Ejections // by own evidence
 	EjectedUntil time.Time // zero: not ejected
 	Advised      bool      // ejected on a peer's word
 	Drained      bool      // by an operator
@@ -31,12 +31,18 @@ type Status struct {
 	Checks       []CheckStatus
 }
 
+// Ejections counts a member's ejections by what they were for.
+type Ejections struct {
+	Unreachable uint64 // no connection could be made
+	Failing     uint64 // requests failed
+}
+
 // Status returns the member as it is at now (unix nanoseconds).
 func (u *Upstream) Status(now int64) Status {
 	u.settle(now)
 	n := u.note.Load()
 	s := Status{Member: *u.Member(), InFlight: u.InFlight(), Requests: u.Requests(), Failures: u.failed.Load(),
-		Ejections: u.ejections.Load(), Drained: n&noteDrained != 0, Advised: n&noteAdvised != 0,
+		Ejections: Ejections{u.unreachable.Load(), u.failing.Load()}, Drained: n&noteDrained != 0, Advised: n&noteAdvised != 0,
 		Weight: u.Weight(), Share: 1, Latency: time.Duration(u.latencyAt(now))}
 	if n&noteSlow != 0 {
 		s.Share = float64(u.slowShare(now)) / shareAll

@@ -23,15 +23,17 @@ type Upstream struct {
 	endpoints atomic.Pointer[[]*Endpoint] // grows by copy, under Router.mu
 	tell      func(Transition)            // may be nil
 
-	failed    atomic.Uint64 // attempts that failed, for metrics
-	counted   atomic.Uint64 // requests begun, as was told last
-	ejections atomic.Uint64 // by own evidence, for metrics
-	weight    atomic.Int32  // in force
-	outUntil  atomic.Int64  // end of the ejection, unix nanoseconds, as all below
-	waitUntil atomic.Int64  // then it is used without a first good check
-	changed   atomic.Int64  // the newest verdict: evidence that began before is void
-	slowFrom  atomic.Int64  // slow start began
-	slowFor   atomic.Int64  // and lasts, nanoseconds
+	failed  atomic.Uint64 // attempts that failed, for metrics
+	counted atomic.Uint64 // requests begun, as was told last
+	// Ejections by own evidence, for metrics.
+	unreachable, failing atomic.Uint64
+
+	weight    atomic.Int32 // in force
+	outUntil  atomic.Int64 // end of the ejection, unix nanoseconds, as all below
+	waitUntil atomic.Int64 // then it is used without a first good check
+	changed   atomic.Int64 // the newest verdict: evidence that began before is void
+	slowFrom  atomic.Int64 // slow start began
+	slowFor   atomic.Int64 // and lasts, nanoseconds
 
 	mu      sync.Mutex // guards all below, and changes of hot.note
 	parts   []string   // sub-domains it ever served: their index is that of the notes

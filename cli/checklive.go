@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -115,12 +114,7 @@ func (a *against) after(next *config.Config, before *side) (*side, error) {
 
 func (a *against) print(w io.Writer, d *Difference) error {
 	if a.output == outputJSON {
-		body, err := json.MarshalIndent(d, "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(body, '\n'))
-		return err
+		return printJSON(w, d)
 	}
 	var b bytes.Buffer
 	say := func(format string, args ...any) { fmt.Fprintln(&b, printable(fmt.Sprintf(format, args...))) }

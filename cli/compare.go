@@ -19,6 +19,7 @@ import (
 // routing requests by both: each tenant that either knows, named in each way
 // that either takes, for each host pattern of either.
 type Difference struct {
+	Schema   int          `json:"schema_version"`
 	Hosts    []HostChange `json:"hosts"`
 	Moved    int          `json:"moved_tenants"` // known tenants of whom any request goes elsewhere
 	Known    int          `json:"known_tenants"`
@@ -99,7 +100,7 @@ const nowhere = "nowhere: "
 
 // compare returns what changes from before to after.
 func compare(before, after *side) *Difference {
-	d := &Difference{Hosts: []HostChange{}, Moves: []Move{}, Members: []string{}, Sessions: []string{}, Remarks: []string{},
+	d := &Difference{Schema: admin.SchemaVersion, Hosts: []HostChange{}, Moves: []Move{}, Members: []string{}, Sessions: []string{}, Remarks: []string{},
 		leaving: map[string]tenantIDs{}, renamed: map[string]tenantIDs{}}
 	d.compareHosts(before, after)
 	d.compareTenants(before, after)

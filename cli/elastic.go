@@ -57,10 +57,10 @@ func (lb *loadBalancer) doubtDirectory() string {
 
 // scalingMetrics turns the state of the scaler into metrics when asked.
 type scalingMetrics struct {
-	scaler                               *autoscale.Scaler
-	members, demand, held, alarm, refuse *prometheus.Desc
-	ordered, failed                      *prometheus.Desc
-	router                               *balancer.Router
+	scaler                         *autoscale.Scaler
+	members, demand, alarm, refuse *prometheus.Desc
+	ordered, failed                *prometheus.Desc
+	router                         *balancer.Router
 }
 
 func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics {
@@ -70,7 +70,6 @@ func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics 
 	return &scalingMetrics{scaler: s, router: r,
 		members: d("members", "Members of an elastic cluster: ready, booting, stopping, lost, and wanted.", "domain", "sub_domain", "state"),
 		demand:  d("demand", "Mean requests in flight of the last second, held and refused ones included, of all load balancers.", "domain", "sub_domain"),
-		held:    d("held_requests", "Requests that wait for a member, here.", "domain", "sub_domain"),
 		refuse:  d("refused_total", "Requests for which no member came, here.", "domain", "sub_domain"),
 		alarm:   d("alarm", "1 if nothing is ordered any more because starts failed.", "domain", "sub_domain"),
 		ordered: d("orders_total", "Members ordered to start or stop.", "action"),
@@ -80,7 +79,7 @@ func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics 
 
 // Describe implements prometheus.Collector.
 func (m *scalingMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.members, m.demand, m.held, m.refuse, m.alarm, m.ordered, m.failed} {
+	for _, d := range []*prometheus.Desc{m.members, m.demand, m.refuse, m.alarm, m.ordered, m.failed} {
 		ch <- d
 	}
 }
@@ -106,7 +105,6 @@ func (m *scalingMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, c := range m.router.Table().Clusters() {
 		if k := c.Config.Key; c.Config.Elastic {
-			gauge(m.held, float64(c.State.Signals.Held()), k.Domain, k.SubDomain)
 			count(m.refuse, c.State.Signals.Refused.Load(), k.Domain, k.SubDomain)
 		}
 	}

@@ -169,6 +169,8 @@ func affinityLine(v *admin.SessionView) string {
 	switch {
 	case v.Mode == "source":
 		return "source: by where clients come from, without a session"
+	case v.Mode == string(balancer.AffinityCookie) && len(v.Cookies) == 0:
+		return "cookie: none is set while there is no choice of members"
 	case len(v.Cookies) == 0:
 		return v.Mode
 	}

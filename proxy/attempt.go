@@ -28,7 +28,9 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 	for tries := 0; tries < limit && x.attempts < attemptsMax; tries++ {
 		// A connection that could not be made cost the member nothing, and
 		// ejects it: only what was sent twice counts against the budget.
-		if sent && !x.decision.Cluster.State.MayRetry() {
+		state, repeated := x.decision.Cluster.State, sent
+		if repeated && !state.MayRetry() {
+			state.Repeats[balancer.RetryNoBudget].Add(1)
 			return last
 		}
 		e := x.chooseMember()
@@ -38,6 +40,13 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 		x.tried[x.attempts] = e.Upstream
 		x.attempts++
 		last, sent = x.attempt(e)
+		switch {
+		case !repeated:
+		case last == noFault:
+			state.Repeats[balancer.RetryServed].Add(1)
+		default:
+			state.Repeats[balancer.RetryFailed].Add(1)
+		}
 		switch {
 		case last == noFault || x.began || x.gone.Load() || x.pumped != nil:
 			return last

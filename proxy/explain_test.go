@@ -29,3 +29,23 @@ func TestExplainTellsOutOfReach(t *testing.T) {
 	f("a.test", "10.0.0.1", 503, "") // reached, and has no member
 	f("b.test", "127.0.0.1", 404, "")
 }
+
+// TestFindSessionWithoutChoice: where there is one member no cookie is set, and
+// none is named.
+func TestFindSessionWithoutChoice(t *testing.T) {
+	s := newSticky(t, balancer.Affinity{Mode: balancer.AffinityCookie})
+	f := func(members []balancer.Member, cookies int) {
+		t.Helper()
+		s.router.SetMembers(members)
+		v, err := s.FindSession(Question{Method: "GET", Target: "/", Fields: [][2]string{{"Host", "a.test"}, {"Cookie", "a=b"}},
+			Client: netip.MustParseAddr("127.0.0.1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(v.Cookies) != cookies || v.Verdict != balancer.SessionNone {
+			t.Errorf("%d members: cookies %q, verdict %s; want %d cookies and none", len(members), v.Cookies, v.Verdict, cookies)
+		}
+	}
+	f(s.list, 1)
+	f(s.list[:1], 0)
+}

@@ -50,6 +50,9 @@ func (s *Server) FindSession(q Question) (*FoundSession, error) {
 		x.decision.View = new(balancer.View) // nobody there can serve it
 	}
 	x.findSession(on, true)
+	if x.affinity.on == nil {
+		return v, nil // there is no choice of members, so no cookie
+	}
 	v.Verdict, v.Cookies = x.outcome.Session, on.Cookies
 	switch on.Mode {
 	case balancer.AffinityCookie:

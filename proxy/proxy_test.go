@@ -227,6 +227,28 @@ func TestPostIsNotRepeated(t *testing.T) {
 	if n := len(hits); n != 3 {
 		t.Fatalf("GET ran %d times, want 2", n-1)
 	}
+	if n := p.router.Table().Clusters()[0].State.Repeats[balancer.RetryFailed].Load(); n != 1 {
+		t.Fatalf("%d repeats in vain were counted, want 1", n)
+	}
+}
+
+func TestRepeatsAreCounted(t *testing.T) {
+	breaker := func(c net.Conn) { c.Read(make([]byte, 4096)) }
+	good := startMember(t, echoMember("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+	counts := func(members ...string) (served, noBudget uint64) {
+		p := startProxy(t, nil, members...)
+		for range 20 {
+			say(t, p.address, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+		}
+		n := &p.router.Table().Clusters()[0].State.Repeats
+		return n[balancer.RetryServed].Load(), n[balancer.RetryNoBudget].Load()
+	}
+	if served, _ := counts(startMember(t, breaker), good); served == 0 {
+		t.Error("no repeat that was served is counted")
+	}
+	if served, noBudget := counts(startMember(t, breaker), startMember(t, breaker)); served != 0 || noBudget == 0 {
+		t.Errorf("%d repeats were served and %d had no budget, want none and some", served, noBudget)
+	}
 }
 
 // plainRequest is the plain path: what every benchmark and allocation bar means.

@@ -97,11 +97,13 @@ func (x *exchange) awaitMember(cluster *balancer.Cluster) (table *balancer.Table
 		return nil, overloaded
 	}
 	signals.Hold()
+	began := time.Now()
 	x.watchHeld(w)
 	f = <-w.done
 	x.unwatchHeld()
 	signals.Unhold()
 	x.waited()
+	cluster.State.Waits.Observe(x.conn.number, x.tick.Sub(began))
 	switch x.held = w; {
 	case f != noFault:
 		x.held = nil // it never was on its way

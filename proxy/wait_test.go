@@ -156,6 +156,9 @@ func TestWaitFromZero(t *testing.T) {
 	if p := peak.Load(); p > most {
 		t.Errorf("%d requests at a time at the new member, want at most %d", p, most)
 	}
+	if _, n, sum := w.state.Waits.Counts(); n != requests || sum <= 0 {
+		t.Errorf("%d waits of %s were counted, want %d", n, sum, requests)
+	}
 }
 
 // TestWaitBounds: by number, tenant, bytes and time; beyond them 503 and when

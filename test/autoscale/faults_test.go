@@ -48,7 +48,7 @@ func (h *held) answered(t *testing.T) {
 
 // waiting is how many requests wait for a member, by Jetway's own account.
 func (s *site) waiting() int {
-	n, _ := strconv.Atoi(s.jetway.Metric(`jetway_scaling_held_requests{domain="el.domain",sub_domain="worker"}`))
+	n, _ := strconv.Atoi(s.jetway.Metric(`jetway_queue_length{domain="el.domain",service="app",sub_domain="worker"}`))
 	return n
 }
 
