@@ -79,7 +79,7 @@ type ExplainedTenant struct {
 	Rule    string `json:"rule,omitempty"`      // of tenants.identify that found the name
 	ID      int64  `json:"id,omitempty"`        //
 	From    string `json:"from,omitempty"`      // the directory
-	Age     string `json:"age,omitempty"`       // of its answer
+	Age     string `json:"age,omitempty"`       // of its answer, or since the file was read
 	Told    bool   `json:"told,omitempty"`      // a peer's directory said so, not the one here
 	Kept    bool   `json:"kept,omitempty"`      // the last good answer: the directory could not confirm it
 	Refresh bool   `json:"refresh,omitempty"`   // it is old enough to be asked for again

@@ -237,6 +237,8 @@ func tenantLine(t *admin.ExplainedTenant) string {
 		line += ", the last good answer: it could not be asked since"
 	case t.AskedBy:
 		line += ", asked just now"
+	case t.Age != "" && strings.HasPrefix(t.From, "file "):
+		line += ", read " + t.Age + " ago"
 	case t.Age != "":
 		line += ", answered " + t.Age + " ago"
 	}

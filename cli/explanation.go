@@ -124,6 +124,7 @@ func (lb *loadBalancer) explainedTenant(e *proxy.Explanation, took time.Duration
 	u := lb.tenants.current()
 	if t.From = u.cfg.Kind(); u.cfg.File != "" {
 		t.From += " " + u.cfg.File
+		t.Age = time.Since(u.read).Round(time.Second).String()
 	}
 	if k.Asked && k.Age >= 0 {
 		t.Age, t.AskedBy = k.Age.Round(time.Millisecond).String(), k.Age <= took

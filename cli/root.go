@@ -86,6 +86,8 @@ by host name, sub-domain and tenant. Without a command it does what "run" does.
 
 Exit codes: 0 it worked, 1 it did not, 2 the command line is wrong or a second
 signal ended the process at once.`
+	root.Version = versionText(thisBuild())
+	root.SetVersionTemplate("{{.Version}}")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{flagError(err), c.CommandPath()} })

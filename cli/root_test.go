@@ -52,6 +52,8 @@ func TestExitCodes(t *testing.T) {
 	f(0, "jetway ", "", "version")
 	f(0, `"go": "go1`, "", "version", "-o", "json")
 	f(0, `"schema_version": 1`, "", "version", "-o", "json")
+	f(0, "commit ", "", "--version")
+	f(0, "commit ", "", "-v")
 	f(0, "Usage:", "", "--help")
 	f(0, "bash", "", "completion", "bash")
 	f(2, "", `unknown command "statsu"; did you mean status?`, "statsu")
@@ -76,6 +78,12 @@ func TestExitCodes(t *testing.T) {
 	f(1, "", "-W", "check", "-c", warns, "-W")
 	f(1, "", "Is it running?", "status", "--admin", "127.0.0.1:1")
 	f(1, "", "cannot reach Jetway at http://127.0.0.1:1", "status", "-c", good)
+	listed := writeConf(t, goodConf+"tenants: {identify: [{query: t}], directory: {file: tenants.csv}}\n")
+	if err := os.WriteFile(filepath.Join(filepath.Dir(listed), "tenants.csv"), []byte("acme,7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(0, "known acme, id 7, named by query t; directory file "+filepath.Join(filepath.Dir(listed), "tenants.csv")+", read ", "",
+		"explain", "GET", "http://a.example.com/?t=acme", "--offline", "-c", listed)
 	var out, errs bytes.Buffer // somebody may listen on the default address
 	if execute([]string{"members", "-c", bad}, &out, &errs); !strings.Contains(errs.String(), "cannot take the admin address from") {
 		t.Fatalf("jetway members -c %s says %s", bad, &errs)

@@ -37,6 +37,7 @@ type tenants struct {
 type inUse struct {
 	cfg    directory.Config
 	list   *tenant.List     // file
+	read   time.Time        // likewise
 	source directory.Source // nil for a file, or none
 	cache  *tenant.Cache    // over source
 }
@@ -53,7 +54,7 @@ func (t *tenants) prepare(cfg *config.Config) (*inUse, error) {
 		return nil, err
 	}
 	now := t.current()
-	next := &inUse{cfg: dir}
+	next := &inUse{cfg: dir, read: time.Now()}
 	if next.list, err = cfg.List(&t.numbers); err != nil {
 		return nil, err
 	}

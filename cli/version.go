@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -24,16 +25,24 @@ version that built it. "jetway status" tells which one runs.`,
 			if output == outputJSON {
 				return printJSON(c.OutOrStdout(), admin.Version{Schema: admin.SchemaVersion, Build: b})
 			}
-			commit := b.Commit
-			if commit == "" {
-				commit = "unknown"
-			}
-			fmt.Fprintf(c.OutOrStdout(), "jetway %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
-			return nil
+			_, err := io.WriteString(c.OutOrStdout(), versionText(b))
+			return err
 		},
 	}
 	outputFlag(c, &output)
 	return c
+}
+
+// versionText is what "version" and --version print.
+func versionText(b admin.Build) string {
+	commit := b.Commit
+	if commit == "" {
+		commit = "unknown"
+	}
+	if b.Built != "" {
+		commit += " of " + b.Built
+	}
+	return fmt.Sprintf("jetway %s\ncommit %s\n%s %s/%s\n", b.Version, commit, b.Go, runtime.GOOS, runtime.GOARCH)
 }
 
 // thisBuild reads what the Go command wrote into the program.
