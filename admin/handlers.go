@@ -160,6 +160,10 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 		State: state, Reason: reason, InFlight: s.src.InFlight(), Listeners: texts(s.src.Listeners()),
 		Config: conf.File, Version: conf.Version, Warnings: list(conf.Warnings), LastReload: s.src.LastReload(),
 		Generation: t.Generation(), Clusters: []ClusterView{}, Gossip: s.gossip()}
+	if s.src.Standby.Differ != nil {
+		v.Differ = s.src.Standby.Differ()
+	}
+	v.Differ = list(v.Differ)
 	for _, c := range t.Clusters() {
 		v.Clusters = append(v.Clusters, clusterView(c, now))
 	}

@@ -13,7 +13,8 @@ import (
 // all of it is nil, but for Health.
 type Standby struct {
 	Health   func() Health
-	Peers    func() []any // as standby.PeerView
+	Peers    func() []any    // as standby.PeerView
+	Differ   func() []string // peers that have another configuration, in words
 	Notify   func(state string) error
 	Handover func(context.Context, HandoverOrder) (HandoverResult, error)
 }

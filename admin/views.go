@@ -73,6 +73,7 @@ type Overview struct {
 	Listeners  []string      `json:"listeners"`
 	Config     string        `json:"config_file"`
 	Version    string        `json:"config_version"` // what must be equal on all peers
+	Differ     []string      `json:"config_differs"` // peers that have another one, in words
 	LastReload Reload        `json:"last_reload"`
 	Warnings   []string      `json:"warnings"`
 	Generation uint64        `json:"generation"` // rebuilds of the routing table

@@ -307,6 +307,7 @@ func (lb *loadBalancer) standbySource() admin.Standby {
 		return s
 	}
 	p := lb.peers
+	s.Differ = func() []string { return differing(p.mesh.Peers()) }
 	s.Peers = func() []any {
 		var list []any
 		for _, v := range p.mesh.Peers() {

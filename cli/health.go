@@ -114,10 +114,10 @@ func peersCommand() *cobra.Command {
 		Use:   "peers",
 		Short: "Show the other load balancers of the installation",
 		Long: `Shows the other load balancers of the installation: who is connected, warm,
-active and acting, whether its configuration is the same, newer or older (by
-when the file was written, or "jetway apply" put it in force), how late it learns
-from this one (LAG) and this one from it, and how much of what both know
-differs (DIVERGENT, in shards).`,
+active and acting, the version of its configuration and whether it is the same,
+newer or older (by when the file was written, or "jetway apply" put it in force),
+how late it learns from this one (LAG) and this one from it, and how much of what
+both know differs (DIVERGENT, in shards).`,
 		Example: "  jetway peers",
 		Args:    noCommand,
 	}
@@ -136,10 +136,10 @@ differs (DIVERGENT, in shards).`,
 			_, err := c.OutOrStdout().Write(body)
 			return err
 		}
-		t := newTable(c.OutOrStdout(), "NAME", "NODE", "ADDRESS", "CONNECTED", "ROLE", "WARM", "CONFIG", "LAG", "LAG FROM", "DIVERGENT")
+		t := newTable(c.OutOrStdout(), "NAME", "NODE", "ADDRESS", "CONNECTED", "ROLE", "WARM", "VERSION", "CONFIG", "LAG", "LAG FROM", "DIVERGENT")
 		for i := range v.Peers {
 			p := &v.Peers[i]
-			t.row(printable(p.Name), printable(p.Node), printable(p.Address), p.Connected, peerRole(p), p.Warm, printable(p.ConfigState),
+			t.row(printable(p.Name), printable(p.Node), printable(p.Address), p.Connected, peerRole(p), p.Warm, printable(p.Config), printable(p.ConfigState),
 				seconds(p.Lag), seconds(p.LagFrom), p.Divergence)
 		}
 		return t.flush()

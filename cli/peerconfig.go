@@ -28,6 +28,16 @@ func (p *peers) compareConfigs() {
 	p.configs = states
 }
 
+// differing names the peers that are connected and have another configuration.
+func differing(all []standby.PeerView) (list []string) {
+	for i := range all {
+		if v := &all[i]; v.Connected && v.Version != "" && !v.SameConfig {
+			list = append(list, fmt.Sprintf("%s has version %s (%s)", v.Name, v.Config, v.ConfigState))
+		}
+	}
+	return list
+}
+
 // behind names a peer that is connected and has a newer configuration; empty:
 // nobody.
 func behind(all []standby.PeerView) string {

@@ -3,10 +3,13 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"jetway/admin"
 	"jetway/config"
+	"jetway/standby"
 )
 
 // TestConfigEpoch: the epoch of a configuration is kept with its file, so that
@@ -37,5 +40,24 @@ func TestConfigEpoch(t *testing.T) {
 	}
 	if now, err := epochTime(0); err != nil || time.Since(now) > time.Minute {
 		t.Errorf("no epoch is %v, %v", now, err)
+	}
+}
+
+// TestDifferingConfigs: whoever looks at one load balancer is told which peers
+// have another configuration.
+func TestDifferingConfigs(t *testing.T) {
+	all := []standby.PeerView{
+		{Name: "lb2", Connected: true, Version: "v1", Config: "aa", SameConfig: true, ConfigState: "same"},
+		{Name: "lb3", Connected: true, Version: "v1", Config: "bb", ConfigState: standby.ConfigNewer},
+		{Name: "lb4", Version: "v1", Config: "cc", ConfigState: standby.ConfigNewer},
+		{Name: "lb5", Connected: true}, // it has not said yet
+	}
+	list := differing(all)
+	if len(list) != 1 || list[0] != "lb3 has version bb (newer)" {
+		t.Fatalf("%q", list)
+	}
+	var out strings.Builder
+	if err := printOverview(&out, &admin.Overview{Version: "aa", Differ: list}, time.Now()); err != nil || !strings.Contains(out.String(), "DIFFERS: "+list[0]) {
+		t.Fatalf("%v:\n%s", err, out.String())
 	}
 }

@@ -60,6 +60,9 @@ func printOverview(w io.Writer, v *admin.Overview, now time.Time) error {
 	if v.LastReload.Error != "" {
 		fmt.Fprintf(w, "           %s\n", strings.ReplaceAll(strings.TrimSpace(v.LastReload.Error), "\n", "\n           "))
 	}
+	for _, peer := range v.Differ {
+		fmt.Fprintf(w, "           DIFFERS: %s\n", printable(peer))
+	}
 	for _, warning := range v.Warnings {
 		fmt.Fprintf(w, "warning    %s\n", printable(warning))
 	}
