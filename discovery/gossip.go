@@ -43,6 +43,7 @@ type Identity struct {
 type Gossip struct {
 	pool    *pool
 	roster  *roster
+	returns *returns
 	publish Publish
 	keys    atomic.Pointer[DomainKeys]
 	last    []balancer.Member // what was published; used by the publishing goroutine alone
@@ -80,6 +81,7 @@ func NewGossip(cfg GossipConfig, self Identity, reserved func(host string, port 
 		first:   true,
 	}
 	g.keys.Store(&DomainKeys{})
+	g.returns = newReturns(g.pool.answers, g.pool.mark)
 	return g, nil
 }
 
@@ -127,7 +129,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	go func() {
 		defer close(watched)
-		debounce(watching, g.pool.changed, publishQuiet, publishMost, g.refresh)
+		debounce(watching, g.pool.changed, publishQuiet, publishMost, func() { g.refresh(watching) })
 	}()
 	err := g.pool.run(ctx, nil)
 	stop()
@@ -145,12 +147,13 @@ func (g *Gossip) Status() Status { return g.pool.status() }
 func (g *Gossip) Rejected() []Rejection { return g.roster.reports.list() }
 
 // refresh reads the whole list back and publishes it if anything differs.
-func (g *Gossip) refresh() {
+func (g *Gossip) refresh(ctx context.Context) {
 	defer recovered(g.pool.log, "gossip members")
 	nodes, steady, ok := g.pool.members()
 	if !ok {
 		return
 	}
+	nodes = g.returns.filter(ctx, nodes, time.Now())
 	others := g.roster.others(nodes)
 	g.balancers.Store(&others)
 	if v := g.roster.policy.verifier; v != nil {
