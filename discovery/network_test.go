@@ -18,7 +18,8 @@ import (
 type network struct {
 	mu      sync.Mutex // guards nodes
 	nodes   map[string]*wire
-	dropped atomic.Int64 // packets
+	dropped atomic.Int64  // packets
+	slower  time.Duration // factor of the pace of gossip; 0: none
 }
 
 // wire is one node's end; it implements memberlist.Transport.
@@ -43,6 +44,7 @@ func (n *network) attach(p *pool) string {
 		streams: make(chan net.Conn)}
 	n.nodes[w.address()] = w
 	p.settings.transport = w
+	p.settings.slower = n.slower
 	p.settings.loopback = false // the pace of a network, not that of a demonstration
 	return w.address()
 }

@@ -98,6 +98,9 @@ func (p *pool) serfConfigLocked() (*serf.Config, error) {
 		ml.ProbeTimeout = 300 * time.Millisecond
 		ml.SuspicionMaxTimeoutMult = 3
 	}
+	for _, d := range []*time.Duration{&ml.GossipInterval, &ml.ProbeInterval, &ml.ProbeTimeout, &ml.PushPullInterval} {
+		*d *= max(p.settings.slower, 1)
+	}
 	ml.TCPTimeout = joinMost
 	ml.DeadNodeReclaimTime = time.Millisecond // a restarted member may gossip on another port
 	ml.Logger, ml.LogOutput = logger, nil

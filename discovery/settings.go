@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/rs/zerolog"
@@ -24,6 +25,7 @@ type settings struct {
 	stateDir  string
 	resolver  *resolver
 	transport memberlist.Transport // nil: the network; tests have others
+	slower    time.Duration        // factor of gossip's pace in tests that have more nodes than cores; 0: none
 }
 
 // checkConfig parses a configuration and reads its key file.
