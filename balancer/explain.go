@@ -68,8 +68,8 @@ func (v *View) score(i int, now int64, hash uint64, g grade) float64 {
 	case v.policy == Hash && hash != 0, v.policy == RoundRobin, v.policy == Random:
 		return math.NaN()
 	case v.policy == PeakEWMA:
-		if c, ok := v.ewmaCost(i, now, 0, nil); ok {
-			return float64(c) / one / 1e6
+		if c, ok := v.fitCost(i, now, 0, nil); ok {
+			return float64(v.ewmaCost(i, now, c)) / one / 1e6
 		}
 		return math.NaN()
 	}
@@ -149,6 +149,14 @@ func (v *View) equals(now int64, hash uint64) []*Endpoint {
 			best, bestGrade, least = append(best[:0], s.endpoint), g, cost
 		case !byCost || cost == least:
 			best = append(best, s.endpoint)
+		}
+	}
+	if bestGrade == gradeFit && v.policy == LeastRequests && len(v.slots) <= scanMax && v.drawing != nil {
+		for i := range v.slots {
+			e := v.slots[i].endpoint
+			if cost, ok := v.fitCost(i, now, 0, nil); ok && v.idle(i, cost) && !slices.Contains(best, e) {
+				best = append(best, e) // see pickIdle
+			}
 		}
 	}
 	if bestGrade == gradeFit && (v.policy == RoundRobin || v.policy == Hash && hash != 0) && !chance && len(best) > 0 {

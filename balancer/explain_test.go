@@ -68,6 +68,7 @@ func TestForesee(t *testing.T) {
 	f(Hash, 100, true)
 	f(Random, 5, false)
 	f(PeakEWMA, 5, false)
+	f(LeastRequests, 5, false)
 	f(LeastRequests, 30, false)
 }
 

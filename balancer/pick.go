@@ -47,9 +47,12 @@ func (v *View) Pick(now int64, hash uint64, tried []*Upstream) *Endpoint {
 		}
 		fallthrough // nothing to go by
 	default:
-		if len(v.slots) > scanMax {
+		switch {
+		case len(v.slots) > scanMax:
 			i = v.pickTwo(now, tried)
-		} else if v.drawing == nil && len(tried) == 0 {
+		case v.drawing != nil:
+			i = v.pickIdle(now, tried)
+		case len(tried) == 0:
 			i = v.glance()
 		}
 	}
@@ -119,7 +122,24 @@ func (v *View) glance() int {
 	return i
 }
 
-// pickTwo takes the less loaded of two members drawn by weight.
+// pickIdle draws a member by weight and takes it if it has nothing to do; -1
+// where it has. By cost alone one request costs less at the heaviest member,
+// idle or not, and while there is little to do the others would get nothing.
+func (v *View) pickIdle(now int64, tried []*Upstream) int {
+	r := v.random()
+	i := v.draw(uint32(r>>32), v.coin())
+	if cost, ok := v.fitCost(i, now, r, tried); ok && v.idle(i, cost) {
+		return i
+	}
+	return -1
+}
+
+// idle reports whether a cost is that of the member with index i while it has
+// nothing to do.
+func (v *View) idle(i int, cost uint64) bool { return cost == loadUnit*v.slots[i].hot.price.Load() }
+
+// pickTwo takes the less loaded of two members drawn by weight, the first at
+// once if it has nothing to do: its weight was counted by drawing it.
 func (v *View) pickTwo(now int64, tried []*Upstream) int {
 	for range drawsMax {
 		r := v.random()
@@ -135,7 +155,7 @@ func (v *View) pickTwo(now int64, tried []*Upstream) int {
 		a, aok := v.fitCost(i, now, r, tried)
 		b, bok := v.fitCost(j, now, r>>10, tried)
 		switch {
-		case aok && (!bok || a <= b):
+		case aok && (!bok || a <= b || v.idle(i, a)):
 			return i
 		case bok:
 			return j

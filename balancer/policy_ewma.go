@@ -58,15 +58,20 @@ func decay(age uint32) float32 {
 	return float32(math.Exp(-float64(age) / float64(latencyLife/time.Millisecond)))
 }
 
-// pickEWMA takes the cheaper of two members drawn by weight.
+// pickEWMA takes the cheaper of two members drawn by weight. Weights count for
+// no more than that where the first has nothing to do: light members would get
+// next to nothing while there is little to do.
 func (v *View) pickEWMA(now int64, tried []*Upstream) int {
 	for range drawsMax {
 		r := v.random()
 		i, j := v.drawTwo(r)
-		a, aok := v.ewmaCost(i, now, r, tried)
-		b, bok := v.ewmaCost(j, now, r>>10, tried)
+		a, aok := v.fitCost(i, now, r, tried)
+		b, bok := v.fitCost(j, now, r>>10, tried)
+		if aok && v.idle(i, a) {
+			a, b = a/v.slots[i].hot.price.Load(), b/v.slots[j].hot.price.Load()
+		}
 		switch {
-		case aok && (!bok || a <= b):
+		case aok && (!bok || v.ewmaCost(i, now, a) <= v.ewmaCost(j, now, b)):
 			return i
 		case bok:
 			return j
@@ -75,16 +80,13 @@ func (v *View) pickEWMA(now int64, tried []*Upstream) int {
 	return -1
 }
 
-// ewmaCost is the cost of one more request; false where the member is not fit.
-func (v *View) ewmaCost(i int, now int64, r uint64, tried []*Upstream) (float32, bool) {
-	s := &v.slots[i]
-	cost, ok := v.fitCost(i, now, r, tried)
-	if !ok {
-		return 0, false
-	}
-	latency := s.hot.latencyAt(now)
-	if latency == 0 && s.hot.inFlight() > 0 {
+// ewmaCost is the cost of one more request at the member with index i, where
+// it is cost by what is in flight.
+func (v *View) ewmaCost(i int, now int64, cost uint64) float32 {
+	h := v.slots[i].hot
+	latency := h.latencyAt(now)
+	if latency == 0 && h.inFlight() > 0 {
 		latency = unknownCost
 	}
-	return latency * float32(cost), true
+	return latency * float32(cost)
 }
