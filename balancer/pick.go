@@ -175,31 +175,30 @@ func (v *View) pickRandom(now int64, tried []*Upstream) int {
 	return -1
 }
 
-// scan looks at every member, from a random one on so that ties spread, and
-// takes the least loaded of the fittest; -1 where there is none.
+// scan looks at every member and takes the least loaded of the fittest, any of
+// those that are equal; -1 where there is none. To take the first of them from
+// a random place on would give the share of whoever is out to the one behind it.
 func (v *View) scan(now int64, tried []*Upstream) int {
-	n := len(v.slots)
 	r := v.random()
-	start := below(uint32(r>>32), n)
-	at, bestGrade, best := -1, gradeExcluded, ^uint64(0)
-	for part := range 2 {
-		from, to := start, n
-		if part == 1 {
-			from, to = 0, start
+	at, bestGrade, best, equal := -1, gradeExcluded, ^uint64(0), 0
+	for i := range v.slots {
+		s := &v.slots[i]
+		g, cost := gradeFit, (s.hot.inFlight()+1)*loadUnit*s.hot.price.Load()
+		if note := s.hot.note.Load() & s.mask; note != 0 {
+			g, cost = v.assess(s, note, now, bits.RotateLeft64(r, 7*i))
 		}
-		for i := from; i < to; i++ {
-			s := &v.slots[i]
-			g, cost := gradeFit, (s.hot.inFlight()+1)*loadUnit*s.hot.price.Load()
-			if note := s.hot.note.Load() & s.mask; note != 0 {
-				g, cost = v.assess(s, note, now, bits.RotateLeft64(r, 7*i))
-			}
-			if g > bestGrade || g == bestGrade && cost >= best {
-				continue
-			}
-			if g == gradeExcluded || len(tried) > 0 && slices.Contains(tried, s.endpoint.Upstream) {
-				continue
-			}
-			at, bestGrade, best = i, g, cost
+		if g > bestGrade || g == bestGrade && cost > best {
+			continue
+		}
+		if g == gradeExcluded || len(tried) > 0 && slices.Contains(tried, s.endpoint.Upstream) {
+			continue
+		}
+		if g < bestGrade || cost < best {
+			at, bestGrade, best, equal = i, g, cost, 1
+			continue
+		}
+		if equal++; below(uint32(mix(r+uint64(i))), equal) == 0 {
+			at = i
 		}
 	}
 	return at

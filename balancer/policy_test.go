@@ -63,6 +63,20 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// TestEvenWithoutOne: what a member that drains would get goes to all others
+// alike, however little there is to do.
+func TestEvenWithoutOne(t *testing.T) {
+	w := newWorld(t, LeastRequests, workers(4), 1)
+	if _, err := w.Drain("w001", true); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range w.shares(6000, 0, func(int) uint64 { return 0 }) {
+		if i == 1 && s > 0 || i != 1 && (s < 0.3 || s > 0.37) {
+			t.Errorf("member %d of 4, of which 1 drains, gets %.3f of the requests", i, s)
+		}
+	}
+}
+
 // TestStickyPicksCount: round robin gives a member that bound requests go to
 // fewer new ones, and does not starve it.
 func TestStickyPicksCount(t *testing.T) {
