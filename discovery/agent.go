@@ -44,7 +44,8 @@ type Signing struct {
 
 const (
 	signValid   = 24 * time.Hour
-	renewEvery  = time.Minute // signatures and addresses are looked at so often
+	renewEvery  = time.Minute // signatures and addresses are looked at so often at least
+	signLeast   = time.Minute // no signature is made for less
 	signatureIn = 1 + 12 + 2 + 86
 )
 
@@ -150,6 +151,9 @@ func (a *Agent) check(next *Announcement) (key ed25519.PrivateKey, err error) {
 		if exposed {
 			a.log.Warn().Str("key_file", sign.KeyFile).Msg("domain key can be read by others; chmod 600 is enough")
 		}
+		if sign.Valid < signLeast {
+			return nil, fmt.Errorf("cannot sign for %s: expected at least %s", sign.Valid, signLeast)
+		}
 		tags[tagSignature] = strings.Repeat("x", signatureIn)
 	case sign.SignatureFile != "":
 		text, _, err := readKeyFile(sign.SignatureFile, keyFileMax)
@@ -226,8 +230,6 @@ func (a *Agent) attend(ctx context.Context) {
 	if _, err := a.pool.address(ctx); err != nil {
 		return
 	}
-	look := time.NewTicker(renewEvery)
-	defer look.Stop()
 	var said map[string]string
 	for {
 		tags, what := a.compose(time.Now())
@@ -238,13 +240,28 @@ func (a *Agent) attend(ctx context.Context) {
 			}
 			said = tags
 		}
+		look := time.NewTimer(a.lookAfter())
 		select {
 		case <-ctx.Done():
-			return
 		case <-a.wake:
 		case <-look.C:
 		}
+		look.Stop()
+		if ctx.Err() != nil {
+			return
+		}
 	}
+}
+
+// lookAfter is when to look again whether a signature is to be renewed: several
+// times in the third of its life that is left then.
+func (a *Agent) lookAfter() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.key == nil {
+		return renewEvery
+	}
+	return min(renewEvery, a.now.Signing.Valid/12)
 }
 
 // compose returns the tags that hold now, nil for those that are already said,

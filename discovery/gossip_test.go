@@ -216,6 +216,17 @@ func TestGossipWithoutSeedsRetriesForEver(t *testing.T) {
 	})
 }
 
+func TestGossipJoinErrorIsOneLine(t *testing.T) {
+	t.Parallel()
+	lb := startGossip(t, "lb1", GossipConfig{Join: []string{fmt.Sprintf("127.0.0.1:%d", freePort(t))}})
+	within(t, 10*time.Second, func() error {
+		if text := lb.Status().LastError; text == "" || strings.ContainsAny(text, "\n\t") || !strings.Contains(text, "refused") {
+			return fmt.Errorf("last error %q", text)
+		}
+		return nil
+	})
+}
+
 func TestGossipPortBusyIsAnErrorAtFirst(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

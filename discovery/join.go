@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -118,10 +119,20 @@ func (p *pool) joinOnce(ctx context.Context, s *serf.Serf) error {
 			_, err = s.Join([]string{k.addr.String()}, true)
 		}
 		if err != nil && !lost[k.addr] {
-			failed = fmt.Errorf("cannot join gossip at %q: %w", k.text, err)
+			failed = fmt.Errorf("cannot join gossip at %q: %w", k.text, onlyError(err))
 		}
 	}
 	return failed
+}
+
+// onlyError is what Serf says of the one address it was told, without the
+// heading, bullets and line breaks of a list.
+func onlyError(err error) error {
+	var list interface{ WrappedErrors() []error }
+	if errors.As(err, &list) && len(list.WrappedErrors()) == 1 {
+		return list.WrappedErrors()[0]
+	}
+	return err
 }
 
 // seed is an address to join at, and what an operator called it.

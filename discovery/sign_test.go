@@ -231,6 +231,34 @@ func TestAgentAnnounces(t *testing.T) {
 	f(0, func(m balancer.Member) bool { return m.Draining })
 }
 
+// A signature is renewed before it ends, however short it is good.
+func TestAgentRenewsInTime(t *testing.T) {
+	_, _, file := domainKey(t)
+	f := func(valid time.Duration, want string) {
+		t.Helper()
+		a, err := NewAgent(AgentConfig{Gossip: GossipConfig{Bind: "127.0.0.1:0"}, Node: "web1",
+			Announcement: Announcement{Member: balancer.Member{Domain: "d", HTTP: 80}, Signing: Signing{KeyFile: file, Valid: valid}}}, testLog(t))
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatalf("%s: %v, want %q", valid, err, want)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if late := a.now.Signing.Valid*2/3 + 2*a.lookAfter(); late > a.now.Signing.Valid*9/10 {
+			t.Fatalf("good for %s, looked at every %s: renewed after %s", a.now.Signing.Valid, a.lookAfter(), late)
+		}
+	}
+	f(time.Minute, "")
+	f(2*time.Minute, "")
+	f(time.Hour, "")
+	f(0, "") // the default
+	f(59*time.Second, "expected at least 1m0s")
+	f(1, "expected at least 1m0s")
+}
+
 // A member is announced once its application works, drains after fall
 // failures, and is back after rise good checks.
 func TestAgentJudges(t *testing.T) {
