@@ -21,7 +21,7 @@ func (x *exchange) eachSession(see func(x *exchange, fl *field, name, value []by
 			var name, value []byte
 			name, value, _, rest = nextCookie(rest)
 			value = unquoted(value)
-			if len(value) == 0 || len(value) > session.CookieMax || !on.HasCookie(name) {
+			if len(value) == 0 || !on.HasCookie(name) || x.oversized(value) {
 				continue
 			}
 			if seen++; seen > lookupsMax || !see(x, fl, name, value) {
@@ -30,7 +30,7 @@ func (x *exchange) eachSession(see func(x *exchange, fl *field, name, value []by
 		}
 	}
 	for name, value, next := nextParameter(x.req.path, 0); next >= 0; name, value, next = nextParameter(x.req.path, next) {
-		if len(value) == 0 || len(value) > session.CookieMax || !on.HasParameter(name) {
+		if len(value) == 0 || !on.HasParameter(name) || x.oversized(value) {
 			continue
 		}
 		if seen++; seen > lookupsMax || !see(x, nil, name, value) {
@@ -39,8 +39,20 @@ func (x *exchange) eachSession(see func(x *exchange, fl *field, name, value []by
 	}
 }
 
+// oversized reports whether a session cookie is too long to be one that is
+// looked up. It is as good as an unknown one.
+func (x *exchange) oversized(value []byte) bool {
+	if len(value) <= session.CookieMax {
+		return false
+	}
+	if a := &x.affinity; !a.found {
+		a.found, a.hash = true, session.Spread(value)
+	}
+	return true
+}
+
 // findLearned looks the request's session cookies up; the first one that is
-// known counts.
+// known and whose member serves counts, else the first one that is known.
 func (x *exchange) findLearned() {
 	a := &x.affinity
 	x.eachSession((*exchange).useLearned)
@@ -80,11 +92,13 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 	if !ok {
 		return true
 	}
-	a.key, a.hasKey = key, true
-	if a.bound = x.decision.View.Bound(member, x.now.UnixNano()); a.bound == nil {
-		a.broken = true
+	bound := x.decision.View.Bound(member, x.now.UnixNano())
+	if bound == nil && a.hasKey {
+		return true
 	}
-	return false
+	// A browser may have one of an older session, by another path, as well.
+	a.key, a.hasKey, a.bound, a.broken = key, true, bound, bound == nil
+	return bound == nil
 }
 
 func (a *affinity) session(key session.Key, member uint64) session.Session {

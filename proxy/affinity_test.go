@@ -273,8 +273,35 @@ func TestLearnMode(t *testing.T) {
 	s.router.SetMembers(s.list)
 	s.same(5, "/", "JSESSIONID=abc", moved.member)
 
-	s.fields("Set-Cookie: JSESSIONID=; Max-Age=0")
-	s.get("/", "JSESSIONID=abc")
+	// One whose member is gone stands before one whose member serves.
+	s.fields("Set-Cookie: JSESSIONID=gone")
+	s.router.SetMembers(rest)
+	gone := s.get("/", "").member
+	s.router.SetMembers(s.list)
+	s.fields("Set-Cookie: JSESSIONID=lives")
+	lives := s.get("/", "")
+	for lives.member == gone {
+		lives = s.get("/", "")
+	}
+	s.fields()
+	rest = nil
+	for _, m := range s.list {
+		if m.ID != gone {
+			rest = append(rest, m)
+		}
+	}
+	s.router.SetMembers(rest)
+	s.same(5, "/", "JSESSIONID=gone; JSESSIONID=lives", lives.member)
+	s.same(5, "/", "JSESSIONID=lives; JSESSIONID=gone", lives.member)
+	s.router.SetMembers(s.list)
+	s.same(5, "/", "JSESSIONID=gone", gone) // it was not moved
+	long := "JSESSIONID=" + strings.Repeat("x", session.CookieMax+1)
+	s.same(8, "/", long, s.get("/", long).member)
+
+	for _, name := range []string{"abc", "gone", "lives"} {
+		s.fields("Set-Cookie: JSESSIONID=; Max-Age=0")
+		s.get("/", "JSESSIONID="+name)
+	}
 	s.want("sessions after the end", store.Stats().Sessions, 0)
 	s.fields("Set-Cookie: JSESSIONID=" + strings.Repeat("x", session.CookieMax+1))
 	s.get("/", "")
@@ -284,6 +311,7 @@ func TestLearnMode(t *testing.T) {
 func TestLearnModeStrip(t *testing.T) {
 	s := newSticky(t, balancer.Affinity{Mode: balancer.AffinityLearn, StripUnknown: true})
 	s.want("cookies seen", s.get("/", "x=1; JSESSIONID=abc; y=2").cookie, "x=1; y=2")
+	s.want("one too long", s.get("/", "x=1; JSESSIONID="+strings.Repeat("a", session.CookieMax+1)).cookie, "x=1")
 	s.fields("Set-Cookie: JSESSIONID=abc")
 	s.get("/", "")
 	s.want("cookies seen", s.get("/", "x=1; JSESSIONID=abc").cookie, "x=1; JSESSIONID=abc")
