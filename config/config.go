@@ -124,7 +124,7 @@ func Parse(file string, data []byte, env func(string) (string, bool)) (*Config, 
 
 func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Config, *decoder) {
 	d := newDecoder(file, env, schema())
-	root, problems := parseTree(file, data)
+	root, problems := parseTree(file, data, "at least loadbalancer and services")
 	d.problems = problems
 	if root == nil {
 		return nil, d

@@ -227,7 +227,9 @@ func TestWarnings(t *testing.T) {
 	f(smallest+`tenants: {identify: [{query: a}]}`, "no tenant can be found: there is no directory")
 	f(smallest+`tenants: {unknown: refuse}`, "every request that names a tenant is refused")
 	f(strings.Replace(smallest, "host:", "sub_domain: mgt, host:", 1), `member "127.0.0.1:9763" serves d/mgt, which no service has`, "d/worker can have no member")
-	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "10.0.0.1:1", insecure: true, join: ["a:1"]}, static:`, 1), "gossip knows 1 addresses to join")
+	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "10.0.0.1:1", insecure: true, join: ["a:1"]}, static:`, 1), "gossip knows 1 other addresses to join")
+	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "10.0.0.1:1", insecure: true, join: ["10.0.0.1:1", "10.0.0.2:1"]}, static:`, 1), "gossip knows 1 other addresses to join")
+	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "0.0.0.0:1", advertise: "10.0.0.1:1", insecure: true, join: ["10.0.0.1:1", "10.0.0.2:1", "a:1"]}, static:`, 1))
 	// One machine alone has nobody else to restart for.
 	f(strings.Replace(smallest, "{static:", `{gossip: {bind: "127.0.0.1:1"}, static:`, 1))
 }

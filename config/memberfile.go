@@ -69,7 +69,7 @@ func LoadMember(path string) (*Member, error) {
 		return nil, fmt.Errorf("cannot read member file %q: %w", path, err)
 	}
 	d := newDecoder(path, os.LookupEnv, memberSchema())
-	root, problems := parseTree(path, data)
+	root, problems := parseTree(path, data, "at least domain and a port")
 	d.problems = problems
 	m := &Member{Files: []string{path}}
 	if root != nil {

@@ -77,6 +77,8 @@ func TestMalformedMember(t *testing.T) {
 			}
 		}
 	}
+	f(memberBase, "", ":1:1:", "the file is empty; expected at least domain and a port")
+	f(memberBase, "# later\n", ":1:1:", "nothing but comments; expected at least domain and a port")
 	f("domain: as.shared.domain\n", "", `"domain"`)
 	f("as.shared.domain", "as shared", ":1:", `"as shared"`, `"domain"`)
 	f("domain: as", "dommain: as", ":1:", `"dommain"`)

@@ -48,8 +48,14 @@ func (d *decoder) gossip(membership object, c *Config, claims *claims) {
 	if g.KeyFile == "" && !g.Insecure {
 		d.problem(bind, "gossip beyond loopback has no key: anyone who reaches the port could take traffic", "key_file (see jetway keygen gossip), or insecure: true")
 	}
-	if len(joins) < 2 {
-		d.warn(bind, fmt.Sprintf("gossip knows %d addresses to join", len(joins)), "at least two in join, so that a restart finds the pool while one of them is down")
+	others := len(joins)
+	for _, own := range []string{g.Bind, g.Advertise} {
+		if others == len(joins) && slices.Contains(g.Join, own) {
+			others-- // itself, as in a list that all load balancers share
+		}
+	}
+	if others < 2 {
+		d.warn(bind, fmt.Sprintf("gossip knows %d other addresses to join", others), "at least two in join, so that a restart finds the pool while one of them is down")
 	}
 }
 

@@ -179,7 +179,7 @@ func tenantsYAML(path string, data []byte) ([]tenant.Entry, error) {
 	d.keys["tenants.id"] = key{path: "tenants.id", kind: "number", standard: required}
 	d.keys["tenants.active"] = key{path: "tenants.active", kind: "true or false", standard: "true"}
 	d.keys["tenants.plan"] = key{path: "tenants.plan", kind: "name", standard: `""`}
-	root, problems := parseTree(path, data)
+	root, problems := parseTree(path, data, "a list of tenants, each with name and id")
 	d.problems = problems
 	if root == nil {
 		return nil, d.problems

@@ -17,13 +17,14 @@ const (
 
 // parseTree reads data as the one YAML document it must be, without anchors,
 // aliases, tags and duplicate keys. It returns the root, nil where nothing
-// can be made of the file, and what it found wrong.
-func parseTree(file string, data []byte) (*yaml.Node, Problems) {
-	if p, bad := checkText(data); bad {
+// can be made of the file, and what it found wrong. least is what the smallest
+// such file holds.
+func parseTree(file string, data []byte, least string) (*yaml.Node, Problems) {
+	if p, bad := checkText(data, least); bad {
 		p.File = file
 		return nil, Problems{p}
 	}
-	root, p := parseDocument(data)
+	root, p := parseDocument(data, least)
 	if root == nil {
 		p.File = file
 		return nil, Problems{p}
@@ -37,7 +38,7 @@ func parseTree(file string, data []byte) (*yaml.Node, Problems) {
 }
 
 // checkText refuses what is not plain UTF-8 text, before YAML sees it.
-func checkText(data []byte) (Problem, bool) {
+func checkText(data []byte, least string) (Problem, bool) {
 	at1 := func(what, expected string) (Problem, bool) {
 		return Problem{Line: 1, Column: 1, What: what, Expected: expected}, true
 	}
@@ -49,7 +50,7 @@ func checkText(data []byte) (Problem, bool) {
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
 		return at1("the file is UTF-16", "UTF-8")
 	case len(bytes.TrimSpace(data)) == 0:
-		return at1("the file is empty", "at least loadbalancer and services")
+		return at1("the file is empty", least)
 	}
 	line, column := 1, 1
 	for i := 0; i < len(data); {
@@ -81,11 +82,11 @@ func printable(r rune) bool {
 
 // parseDocument returns the root of the only document. Where there is none
 // the problem says why.
-func parseDocument(data []byte) (*yaml.Node, Problem) {
+func parseDocument(data []byte, least string) (*yaml.Node, Problem) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	doc, err := decodeNode(dec)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		return nil, Problem{Line: 1, Column: 1, What: "the file holds nothing but comments", Expected: "at least loadbalancer and services"}
+		return nil, Problem{Line: 1, Column: 1, What: "the file holds nothing but comments", Expected: least}
 	}
 	if err != nil {
 		return nil, diagnose(data, err)
