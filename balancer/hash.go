@@ -10,7 +10,7 @@ import (
 // HashBy says what policy hash goes by.
 type HashBy struct {
 	What   HashWhat
-	Header string // of HashHeader: name of the field
+	Header string // of HashHeader: name of the field in lower case, as tenant.Fields wants it
 }
 
 // HashWhat is the part of a request that is hashed.

@@ -50,7 +50,7 @@ func parseHashBy(s string) (balancer.HashBy, error) {
 		if _, err := parseHeaderName(name); err != nil {
 			return balancer.HashBy{}, err
 		}
-		return balancer.HashBy{What: balancer.HashHeader, Header: name}, nil
+		return balancer.HashBy{What: balancer.HashHeader, Header: strings.ToLower(name)}, nil
 	}
 	return balancer.HashBy{}, errors.New("tenant, path, source or header:NAME")
 }

@@ -150,7 +150,7 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "TLS of worker", worker.MemberTLS, balancer.MemberTLS{CAFile: "/etc/jetway/ca.pem", ServerName: "s", Insecure: true})
 	equal(t, "schemes", []balancer.Scheme{mgt.MemberScheme, worker.MemberScheme, esb.MemberScheme}, []balancer.Scheme{"https", "https", "http"})
 	equal(t, "balance", []balancer.Policy{mgt.Balance, esb.Balance}, []balancer.Policy{"hash", "least_requests"})
-	equal(t, "hash", []balancer.HashBy{mgt.HashBy, esb.HashBy}, []balancer.HashBy{{What: "header", Header: "X-Key"}, {}})
+	equal(t, "hash", []balancer.HashBy{mgt.HashBy, esb.HashBy}, []balancer.HashBy{{What: "header", Header: "x-key"}, {}})
 	equal(t, "health of mgt", mgt.Health, balancer.Health{Type: "http", Path: "/ok?x=1", Host: "h.example.com", Status: []balancer.StatusRange{{Lo: 200, Hi: 200}, {Lo: 210, Hi: 299}},
 		Body: "fine", Interval: 3 * time.Second, Timeout: 500 * time.Millisecond, Fall: 4, Rise: 1, ServerErrors: true, MaxEjected: 0.25})
 	equal(t, "health of esb", esb.Health, standardHealth())
