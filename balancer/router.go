@@ -295,12 +295,21 @@ func (r *Router) upstreamLocked(m *Member, members int) *Upstream {
 		u.pardon(now, u.verdict.slow, "it announced itself anew") // what it was before is void
 	}
 	u.setNote(now, noteSuspect, m.Suspect, "gossip lost it")
-	u.setNote(now, noteDraining, m.Draining, "by its own word")
+	u.setNote(now, noteDraining, m.Draining, drainedBy(m))
 	u.setWeight(m.Weight)
 	if w.weight != 0 {
 		u.setWeight(w.weight)
 	}
 	return u
+}
+
+// drainedBy says who has a member drain. Where gossip knows one of another
+// source too, either may have said so.
+func drainedBy(m *Member) string {
+	if m.Source == SourceGossip {
+		return "by its own word"
+	}
+	return "by the configuration, or its own word"
 }
 
 // warmLocked reports whether a domain has been at work for a while, so that a

@@ -41,7 +41,7 @@ loadbalancer:
 membership:
   gossip: {bind: "10.0.0.4:7946", advertise: "[2001:db8::1]:1", join: ["a_b:1", "[::1]:2"], key_file: g.key, insecure: true, allowed_cidrs: [10.0.0.0/8, "::1"]}
   static:
-    - {id: w1, domain: d, sub_domain: "mgt, worker", host: "2001:DB8::1", http: 1, https: 2, port_mapping: {9: 10, 7: 8}, weight: 5, zone: "a $${b} c"}
+    - {id: w1, domain: d, sub_domain: "mgt, worker", host: "2001:DB8::1", http: 1, https: 2, port_mapping: {9: 10, 7: 8}, weight: 5, zone: "a $${b} c", state: draining}
 tenants:
   identify: [{query: q}, {path: "/t/{tenant}"}]
   super: Super.Tenant
@@ -122,7 +122,7 @@ func TestEveryKey(t *testing.T) {
 	equal(t, "body_min_rate", c.Proxy.Timeouts.BodyMinRate, int64(2000))
 	equal(t, "networks", fmt.Sprint(c.Gossip.AllowedCIDRs), "[10.0.0.0/8 ::1/128]")
 	equal(t, "member", c.Static[0], balancer.Member{ID: "w1", Domain: "d", SubDomains: []string{"mgt", "worker"}, Host: "2001:db8::1", HTTP: 1, HTTPS: 2,
-		Ports: []balancer.PortMapping{{From: 7, To: 8}, {From: 9, To: 10}}, Weight: 5, Zone: "a ${b} c", Source: "static"})
+		Ports: []balancer.PortMapping{{From: 7, To: 8}, {From: 9, To: 10}}, Weight: 5, Zone: "a ${b} c", Draining: true, Source: "static"})
 	equal(t, "tenants", c.Tenants.Config, tenant.Config{Identify: []tenant.Rule{{Query: "q"}, {Path: "/t/{tenant}"}}, Super: "super.tenant", RefuseUnknown: true})
 	equal(t, "directory", c.Tenants.Directory.File, "/etc/jetway/t.yaml")
 	equal(t, "range", c.Clusters[0].Ranges.String(), "1,5-9,*")

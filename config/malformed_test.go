@@ -95,6 +95,7 @@ func TestMalformed(t *testing.T) {
 	f("wrong type", `{header: 10s}`, `10s`, "6:13", `"10s" stands where the section "timeouts" belongs; expected keys and values`)
 	f("wrong type", `[as.example.com]`, `as.example.com`, "16:16", `"as.example.com" stands where the list "hosts" belongs; expected a list of host patterns`)
 	f("wrong type", `http: 80`, `http: eighty`, "10:49", `"eighty" is wrong for "http"; expected a port from 1 to 65535`)
+	f("wrong type", `http: 80}`, `http: 80, state: drained}`, "10:60", `"drained" is wrong for "state"; expected up or draining`)
 	f("wrong type", `    - {id: w1, domain: a, host: 10.0.0.1, http: 80}`, `    - w1`, "10:7", `"w1" stands where an element of "static" belongs`)
 	f("wrong type", `name: lb1`, "fail_over: yes", "2:14", `"yes" is wrong for "fail_over"; expected true or false`)
 	f("wrong type", `name: lb1`, "name:", "2:8", `nothing stands where the value of "name" belongs`)

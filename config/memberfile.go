@@ -130,9 +130,7 @@ func (d *decoder) announced(o object) balancer.Member {
 	read(o, "https", &m.HTTPS, parsePort)
 	read(o, "weight", &m.Weight, parseNumber(1, balancer.MaxWeight))
 	read(o, "zone", &m.Zone, parseText)
-	var state string
-	read(o, "state", &state, parseChoice("up", "draining"))
-	m.Draining = state == "draining"
+	readState(o, &m)
 	if o.has("port_mapping") {
 		m.Ports = d.portMappings(o)
 	}

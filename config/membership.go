@@ -163,6 +163,7 @@ func (d *decoder) member(o object) balancer.Member {
 	read(o, "https", &m.HTTPS, parsePort)
 	read(o, "weight", &m.Weight, parseNumber(1, balancer.MaxWeight))
 	read(o, "zone", &m.Zone, parseText)
+	readState(o, &m)
 	if o.has("port_mapping") {
 		m.Ports = d.portMappings(o)
 	}
@@ -173,6 +174,13 @@ func (d *decoder) member(o object) balancer.Member {
 		m.ID = m.Address(firstPort(m))
 	}
 	return m
+}
+
+// readState reads whether a member drains.
+func readState(o object, m *balancer.Member) {
+	var state string
+	read(o, "state", &state, parseChoice("up", "draining"))
+	m.Draining = state == "draining"
 }
 
 func firstPort(m balancer.Member) uint16 {

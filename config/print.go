@@ -198,6 +198,11 @@ func (c *Config) printMembership(p printer) {
 		}
 		s.plain("weight", m.Weight)
 		s.text("zone", m.Zone)
+		state := "up"
+		if m.Draining {
+			state = "draining"
+		}
+		s.text("state", state)
 	})
 }
 

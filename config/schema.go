@@ -101,6 +101,7 @@ func schema() []key {
 		{"membership.static[].port_mapping", "section", noDefault, "`public port: port of the member`, for requests that came in on that public port"},
 		{"membership.static[].weight", "number", "1", "share of the load relative to the others, 1 to 1000"},
 		{"membership.static[].zone", "text", `""`, "free text, shown to operators"},
+		{"membership.static[].state", "up or draining", "up", "draining: no new sessions, those it has go on"},
 		{"membership.exec", "list of sections", "[]", "commands that print members, see docs/membership.md"},
 		{"membership.exec[].name", "name", "the program", "what it is called in logs and metrics; unique"},
 		{"membership.exec[].command", "list of texts", required, "program and arguments, run without a shell in the directory of this file"},

@@ -28,8 +28,8 @@ type listed struct {
 }
 
 // ParseMembers reads a list of members as commands print it: a JSON array of
-// objects with the keys of membership.static, and state (up or draining). It
-// is taken whole or not at all; the error says what is wrong and where.
+// objects with the keys of membership.static. It is taken whole or not at all;
+// the error says what is wrong and where.
 func ParseMembers(data []byte) ([]balancer.Member, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errors.New(`it is empty; expected a JSON array of members, [] for none`)
