@@ -180,7 +180,7 @@ func said(err error, t *balancer.CheckTarget) error {
 }
 
 func timedOut(err error) bool {
-	var timeout net.Error
+	var timeout interface{ Timeout() bool } // less than net.Error: fasthttp's have no more
 	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 

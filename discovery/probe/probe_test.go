@@ -213,6 +213,30 @@ func TestHTTP(t *testing.T) {
 	f("200 fine", balancer.StateUp, "status 200")
 }
 
+// TestHTTPSilence: a member that takes connections and says nothing is silent,
+// which is worse than a wrong answer: it gets no requests whoever else is out.
+func TestHTTPSilence(t *testing.T) {
+	h := standard(balancer.CheckHTTP)
+	s := newSite(t, h, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() // nobody accepts
+	s.SetMembers([]balancer.Member{at(t, ln.Addr().String())})
+	st := s.await(t, balancer.StateDown)
+	if want := "no answer within 500ms"; st.Checks[0].Result != want || !strings.Contains(st.Reason, want) {
+		t.Fatalf("%+v", st)
+	}
+	var d balancer.Decision
+	if r := s.Table().Route(&balancer.Request{Host: []byte("h"), Path: []byte("/"), PublicPort: 80}, &d); r != balancer.OK {
+		t.Fatal(r)
+	}
+	if list := d.Survey(time.Now().UnixNano()); list[0].Grade != "unreachable" {
+		t.Fatalf("it is %s", list[0].Grade)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
