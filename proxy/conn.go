@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -282,7 +283,8 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 	if c.served == 0 {
 		c.tick = time.Now()
 	}
-	if c.parking { // woken because there is something to read
+	woken := c.parking
+	if woken { // because there is something to read
 		c.parking = false
 		c.tick = time.Now()
 		wait, patience = max(time.Until(c.idleTill), time.Millisecond), wait
@@ -295,6 +297,9 @@ func (c *clientConn) awaitRequest(set *settings) bool {
 	c.readWithin(min(wait, patience), c.tick)
 	if c.draining() { // its wake-up may have been overwritten
 		return false
+	}
+	if c.server.yields && c.served > 0 && !woken && c.in.unread() == 0 {
+		runtime.Gosched()
 	}
 	err := c.in.fill(set.Limits.HeaderBytes + bufferSize)
 	if patience < wait && errors.Is(err, os.ErrDeadlineExceeded) && !c.draining() {

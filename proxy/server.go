@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,7 @@ type Server struct {
 	larges    sync.Pool // of *[]byte, largeSize each
 	heads     sync.Pool // of *[]byte, headBuffer each
 	pipes     pipes
+	yields    bool            // see yieldCores
 	journal   *journal.Writer // of the access log; writes nowhere without one
 	lot       *lot            // of idle connections, made by Listen; nil: they keep their goroutine
 	clients   sync.WaitGroup  // goroutines of client connections
@@ -65,10 +67,17 @@ type settings struct {
 // ErrDrainTimeout is returned by Run when requests in flight had to be cut off.
 var ErrDrainTimeout = errors.New("requests were still in flight at the end of timeouts.drain")
 
+// yieldCores is up to how many cores a connection whose answer went out lets
+// others go first before it looks for the next request, which then has often
+// come: a look in vain, and a turn of the poller, are saved. All cores share
+// the queue that it waits in, so that many would stand in each other's way.
+const yieldCores = 4
+
 // New validates the configuration, reads certificates and starts nothing.
 func New(cfg Config, router *balancer.Router, log zerolog.Logger) (*Server, error) {
 	s := &Server{router: router, log: log, journal: journal.New(), pipes: pipes{limit: pipeLimit(descriptorLimit())}}
 	s.room.server = s
+	s.yields = runtime.GOMAXPROCS(0) <= yieldCores
 	s.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 	s.heads.New = func() any { b := make([]byte, headBuffer); return &b }
