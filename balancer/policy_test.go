@@ -55,7 +55,11 @@ func TestWeights(t *testing.T) {
 						heavy += s
 					}
 				}
-				if ratio := heavy / light; ratio < 3.4 || ratio > 5 {
+				most := 4.6
+				if load < 20*n {
+					most = 5 // one request is much where there are few
+				}
+				if ratio := heavy / light; ratio < 3.4 || ratio > most {
 					t.Errorf("%s, %d members, %d in flight: those of weight 4 get %.2f times what those of weight 1 get", policy, n, load, ratio)
 				}
 			}
