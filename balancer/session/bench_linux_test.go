@@ -204,21 +204,18 @@ func BenchmarkFlood(b *testing.B) {
 // longestIdle is the longest of n steps in a register that take so long each.
 func longestIdle(n int, each time.Duration) (longest time.Duration) {
 	const sample = 1 << 16
-	began := cpuTime()
-	count(sample)
-	loops := int(sample * each / max(1, cpuTime()-began))
-	for range n {
+	sum := 0
+	step := func(loops int) time.Duration {
 		began := cpuTime()
-		count(loops)
-		longest = max(longest, cpuTime()-began)
+		for i := range loops {
+			sum += i ^ sum
+		}
+		return cpuTime() - began
 	}
+	loops := int(sample * each / max(1, step(sample)))
+	for range n {
+		longest = max(longest, step(loops))
+	}
+	runtime.KeepAlive(sum)
 	return longest
-}
-
-//go:noinline
-func count(n int) (sum int) {
-	for i := range n {
-		sum += i ^ sum
-	}
-	return sum
 }
