@@ -163,15 +163,17 @@ func appendWord[T string | []byte](b []byte, s T) []byte {
 // word, a quoted string or a line: other bytes become \xNN, as nginx writes
 // them.
 func appendEscaped[T string | []byte](b []byte, s T) []byte {
+	plain := 0
 	for i := range len(s) {
 		c := s[i]
-		if c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			b = append(b, '\\', 'x', hexDigit(c>>4), hexDigit(c&15))
+		if c > ' ' && c < 0x7f && c != '"' && c != '\\' {
 			continue
 		}
-		b = append(b, c)
+		b = append(b, s[plain:i]...)
+		plain = i + 1
+		b = append(b, '\\', 'x', hexDigit(c>>4), hexDigit(c&15))
 	}
-	return b
+	return append(b, s[plain:]...)
 }
 
 // appendQuoted writes a JSON string. Bytes beyond ASCII become \u00NN: what is
