@@ -14,7 +14,7 @@ type hot struct {
 	asleep  atomic.Uint32 // 1: it has answered nothing since a check looked last
 	prepaid atomic.Uint32 // 1: a request bypassed round robin and took the next turn in advance
 	wraps   atomic.Uint64 // how often the count of requests begun, in load, began anew
-	_       [68]byte
+	_       [64]byte
 }
 
 // words are what every pick looks at, of each member that it looks at.

@@ -3,6 +3,7 @@ package balancer
 import (
 	"sync"
 	"testing"
+	"unsafe"
 )
 
 // TestNotedStaysTrue: whoever changed the notes while requests came and went,
@@ -48,6 +49,17 @@ func TestNotedStaysTrue(t *testing.T) {
 		if i != 3 && (h.load.Load() != 0 || h.note.Load() != 0) {
 			t.Fatalf("words %d changed", i)
 		}
+	}
+}
+
+// TestLines: what cores write stays on cache lines of its own, of which the
+// allocator aligns sizes that are powers of two.
+func TestLines(t *testing.T) {
+	if h, l, d := unsafe.Sizeof(hot{}), unsafe.Sizeof(lone{}), unsafe.Sizeof(deck{}); h != 128 || l != 128 || d != 512 {
+		t.Errorf("hot %d, lone %d, deck %d bytes", h, l, d)
+	}
+	if d := (deck{}); unsafe.Offsetof(d.loads) != 128 || unsafe.Sizeof(d.loads) != 64 {
+		t.Errorf("the loads of a deck are not one line")
 	}
 }
 
