@@ -10,7 +10,8 @@
 // one place that accepts it. Set merges the lists of several sources.
 //
 // Constructors validate and start nothing. Run of Gossip and Agent starts the
-// goroutines of Serf and two of our own and ends them before it returns.
+// goroutines of Serf and two of our own and ends them before it returns; a
+// question to a node that came back may outlast it by the time of a ping.
 package discovery
 
 import (

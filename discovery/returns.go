@@ -24,8 +24,8 @@ const (
 // old announcements are as good as new ones. An answer to a question of now is
 // not among them. It belongs to the publishing goroutine.
 type returns struct {
-	ask   func(ctx context.Context, n serf.Member) bool // waits for an answer; called by several goroutines
-	mark  func()                                        // asks for another list
+	ask   func(n serf.Member) bool // waits for an answer; called by several goroutines
+	mark  func()                   // asks for another list
 	heard chan hearing
 	gone  map[string]*absence
 	asked int
@@ -44,7 +44,7 @@ type hearing struct {
 	answered bool
 }
 
-func newReturns(ask func(context.Context, serf.Member) bool, mark func()) *returns {
+func newReturns(ask func(serf.Member) bool, mark func()) *returns {
 	return &returns{ask: ask, mark: mark, heard: make(chan hearing, askedMax), gone: map[string]*absence{}}
 }
 
@@ -111,7 +111,7 @@ func (r *returns) question(ctx context.Context, n serf.Member, a *absence) {
 	a.asked = true
 	r.asked++
 	go func() {
-		answered := r.ask(ctx, n)
+		answered := r.ask(n)
 		if !answered {
 			pause(ctx, proofPause)
 		}
@@ -121,7 +121,8 @@ func (r *returns) question(ctx context.Context, n serf.Member, a *absence) {
 }
 
 // answers reports whether a node answers a question of now.
-func (p *pool) answers(_ context.Context, n serf.Member) bool {
+func (p *pool) answers(n serf.Member) (yes bool) {
+	defer recovered(p.log, "gossip ping") // memberlist may have been shut down meanwhile
 	s, err := p.current()
 	if err != nil {
 		return false

@@ -21,7 +21,7 @@ func TestReturns(t *testing.T) {
 		marked := make(chan struct{}, 1000)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		r := newReturns(func(_ context.Context, n serf.Member) bool {
+		r := newReturns(func(n serf.Member) bool {
 			asked <- n.Name
 			time.Sleep(time.Millisecond)
 			return n.Name == "there" || ghost.Load()
