@@ -26,7 +26,7 @@ const (
 func (x *exchange) hasten() {
 	b, mc := &x.respBody, x.mc
 	if mc.wide || b.payload < wideAfter || b.framing == framingLength && b.left < wideLeft ||
-		x.tick.Sub(x.headAt) > time.Duration(b.payload)*time.Second/wideRate {
+		x.tick.Sub(x.headAt) > time.Duration(float64(b.payload)/wideRate*float64(time.Second)) {
 		return
 	}
 	mc.widen()

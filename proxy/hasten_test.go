@@ -52,7 +52,7 @@ func TestHasten(t *testing.T) {
 	}
 }
 
-// TestLongAnswers: every byte of answers that are passed on through buffers,
+// TestLongAnswers: every byte of long answers, by the kernel and through buffers,
 // with all kinds of ends, and nothing stays wide.
 func TestLongAnswers(t *testing.T) {
 	want := pattern(6 * mebibyte)
