@@ -20,7 +20,8 @@ type guard struct {
 	*memberlist.NetTransport
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	done    chan struct{}
+	done    chan struct{} // nobody takes packets and streams any more
+	over    chan struct{} // and none come
 	once    sync.Once
 	dropped func()
 }
@@ -34,13 +35,27 @@ const (
 var errOldEncryption = errors.New("cannot take message in the oldest form of encryption")
 
 func newGuard(nt *memberlist.NetTransport, dropped func()) *guard {
-	g := &guard{NetTransport: nt, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}), dropped: dropped}
+	g := &guard{NetTransport: nt, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}), over: make(chan struct{}), dropped: dropped}
 	go g.pass()
 	return g
 }
 
-// pass hands packets and streams on until Shutdown.
+// pass hands packets and streams on until Shutdown, and then takes those that
+// still come: the transport waits until it is rid of them.
 func (g *guard) pass() {
+	g.handOn()
+	for {
+		select {
+		case <-g.over:
+			return
+		case <-g.NetTransport.PacketCh():
+		case c := <-g.NetTransport.StreamCh():
+			c.Close()
+		}
+	}
+}
+
+func (g *guard) handOn() {
 	for {
 		select {
 		case <-g.done:
@@ -84,8 +99,13 @@ func (g *guard) DialAddressTimeout(a memberlist.Address, timeout time.Duration) 
 
 // Shutdown implements memberlist.Transport.
 func (g *guard) Shutdown() error {
-	g.once.Do(func() { close(g.done) })
-	return g.NetTransport.Shutdown()
+	var err error
+	g.once.Do(func() {
+		close(g.done)
+		err = g.NetTransport.Shutdown()
+		close(g.over)
+	})
+	return err
 }
 
 // guardedConn looks at the head of a stream.

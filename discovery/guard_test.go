@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,4 +65,33 @@ func TestGuard(t *testing.T) {
 		t.Fatalf("a forged stream: %d bytes, %v", n, err)
 	}
 	<-dropped
+}
+
+// TestGuardEnds: packets that come while nobody takes them do not hold up the end.
+func TestGuardEnds(t *testing.T) {
+	for range 20 {
+		nt, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newGuard(nt, func() {})
+		c, err := net.Dial("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(nt.GetAutoBindPort())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			c.Write([]byte("packet"))
+		}
+		c.Close()
+		ended := make(chan struct{})
+		go func() {
+			g.Shutdown()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the guard did not end")
+		}
+	}
 }
