@@ -68,7 +68,7 @@ func schema() []key {
 		{"loadbalancer.limits.connections_per_source", "number", "0", "client connections of one IPv4 address or IPv6 /64; 0: no limit"},
 		{"loadbalancer.limits.requests_per_connection", "number", "0", "after them a client connection is closed; 0: no limit"},
 		{"loadbalancer.limits.upgrades", "number", "0", "upgraded connections (WebSocket) in all; 0: no limit"},
-		{"loadbalancer.limits.sessions", "number", "1000000", "learned sessions in all, about 50 bytes each; 1000 or more; a change needs a restart"},
+		{"loadbalancer.limits.sessions", "number", "1000000", "learned sessions in all, about 65 bytes each; 1000 or more; a change needs a restart"},
 		{"loadbalancer.autoscaler_task_interval", "duration", "60s", "how often the scaling policy wso2 decides, 1s to 1h"},
 		{"loadbalancer.server_startup_delay", "duration", "10m", "how long a member that was ordered may take to join; then it has failed and is stopped; above 0s"},
 		{"loadbalancer.autoscale", "section", noDefault, "clusters whose size follows their load, see docs/autoscaling.md"},

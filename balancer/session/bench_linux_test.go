@@ -158,13 +158,14 @@ func cpuTime() time.Duration {
 // BenchmarkSweep reports how long a step holds a shard, all of which expired:
 // the longest, and that of all but one in a thousand, because interrupts and
 // what a hypervisor takes count as work of the thread. How much that is says
-// the longest of as many steps that only count up.
+// what stands beside each step: as many reads of sessions at random as it frees.
 func BenchmarkSweep(b *testing.B) {
 	for _, n := range sizes(b) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			var steps []time.Duration
+			var steps, reads []time.Duration
+			r, sum := rand.New(rand.NewPCG(1, 2)), uint64(0)
 			for b.Loop() {
 				b.StopTimer()
 				s, _ := full(b, n)
@@ -174,17 +175,23 @@ func BenchmarkSweep(b *testing.B) {
 					for slot, more := uint32(0), true; more; more = slot != 0 {
 						began := cpuTime()
 						slot = s.Sweep(shard, slot, late)
-						steps = append(steps, cpuTime()-began)
+						swept := cpuTime()
+						for range sweepFrees {
+							sh := &s.shards[r.IntN(Shards)]
+							sum += sh.at(r.Uint32N(sh.top)).lo
+						}
+						steps, reads = append(steps, swept-began), append(reads, cpuTime()-swept)
 					}
 				}
 			}
-			slices.Sort(steps)
-			at := func(share float64) float64 { return float64(steps[int(share*float64(len(steps)-1))].Microseconds()) }
-			b.ReportMetric(at(0.5), "median-µs")
-			b.ReportMetric(at(0.999), "of-999‰-µs")
-			b.ReportMetric(at(1), "longest-µs")
-			b.StopTimer()
-			b.ReportMetric(float64(longestIdle(len(steps), steps[len(steps)/2]).Microseconds()), "longest-of-none-µs")
+			runtime.KeepAlive(sum)
+			for name, all := range map[string][]time.Duration{"": steps, "-of-reads": reads} {
+				slices.Sort(all)
+				at := func(share float64) float64 { return float64(all[int(share*float64(len(all)-1))].Microseconds()) }
+				b.ReportMetric(at(0.5), "median"+name+"-µs")
+				b.ReportMetric(at(0.999), "of-999‰"+name+"-µs")
+				b.ReportMetric(at(1), "longest"+name+"-µs")
+			}
 		})
 	}
 }
@@ -199,23 +206,4 @@ func BenchmarkFlood(b *testing.B) {
 		s.Learn(Session{Key: key(20_000_000 + i), Member: 3, Tenant: 5000, Timeout: time.Hour}, now)
 		i++
 	}
-}
-
-// longestIdle is the longest of n steps in a register that take so long each.
-func longestIdle(n int, each time.Duration) (longest time.Duration) {
-	const sample = 1 << 16
-	sum := 0
-	step := func(loops int) time.Duration {
-		began := cpuTime()
-		for i := range loops {
-			sum += i ^ sum
-		}
-		return cpuTime() - began
-	}
-	loops := int(sample * each / max(1, step(sample)))
-	for range n {
-		longest = max(longest, step(loops))
-	}
-	runtime.KeepAlive(sum)
-	return longest
 }

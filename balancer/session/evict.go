@@ -38,7 +38,7 @@ func (s *Store) evictLocked(sh *shard, tenant uint32, now time.Time) bool {
 		if e.facts&used == 0 {
 			continue
 		}
-		if int64(e.expiry) <= tick || e.deleted() {
+		if e.deleted() || sh.expired(slot, e, tick) {
 			best = slot
 			break
 		}
@@ -73,7 +73,7 @@ func (s *Store) Sweep(shard int, slot uint32, now time.Time) (next uint32) {
 	end := min(slot+sweepStep, sh.top)
 	for freed := 0; slot < end && freed < sweepFrees; slot++ {
 		e := sh.at(slot)
-		if e.facts&used != 0 && int64(e.expiry) <= tick {
+		if e.facts&used != 0 && sh.expired(slot, e, tick) {
 			if !e.deleted() {
 				s.stats.expired.Add(1)
 			}

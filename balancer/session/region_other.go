@@ -2,4 +2,4 @@
 
 package session
 
-func reserve[T entry | uint32](_ *Store, n int) []T { return make([]T, n) }
+func reserve[T entry | cell](_ *Store, n int) []T { return make([]T, n) }

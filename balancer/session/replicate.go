@@ -43,7 +43,7 @@ func (s *Store) Changes(shard int, after uint64, now time.Time, dst []Record) (n
 	dst = dst[:min(len(dst), sweepStep)]
 	for upTo = after; upTo < sh.sequence && n < len(dst); {
 		upTo++
-		if e := sh.at(sh.ring[upTo%ringSize]); e.facts&used != 0 && s.record(e, now, &dst[n]) {
+		if s.recordLocked(sh, sh.ring[upTo%ringSize], now, &dst[n]) {
 			n++
 		}
 	}
@@ -60,16 +60,20 @@ func (s *Store) Walk(shard int, from uint64, now time.Time, dst []Record) (n int
 	slot := uint32(min(from, slotsMax))
 	end := min(slot+sweepStep, sh.top)
 	for ; slot < end && n < len(dst); slot++ {
-		if e := sh.at(slot); e.facts&used != 0 && s.record(e, now, &dst[n]) {
+		if s.recordLocked(sh, slot, now, &dst[n]) {
 			n++
 		}
 	}
 	return n, uint64(slot), slot < sh.top
 }
 
-// record fills r; false where the entry has expired.
-func (s *Store) record(e *entry, now time.Time, r *Record) bool {
-	left := s.start.Add(time.Duration(e.expiry) * unit).Sub(now)
+// recordLocked fills r; false where the slot is not in use or has expired.
+func (s *Store) recordLocked(sh *shard, slot uint32, now time.Time, r *Record) bool {
+	e := sh.at(slot)
+	if e.facts&used == 0 {
+		return false
+	}
+	left := s.start.Add(time.Duration(sh.cells[sh.cellOf(slot, e)].expiry) * unit).Sub(now)
 	if left <= 0 {
 		return false
 	}
@@ -114,29 +118,27 @@ func (s *Store) apply(r *Record, now time.Time) bool {
 	sh := s.shard(&r.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slot := sh.lookup(&r.Key)
-	if slot == none {
-		if slot = s.insertLocked(sh, &r.Key, r.Tenant, row, now); slot == none {
+	c, e := sh.find(&r.Key)
+	if c == nil {
+		if c, e = s.insertLocked(sh, &r.Key, r.Tenant, row, now); c == nil {
 			s.stats.refused.Add(1)
 			return false
 		}
 	} else {
-		e := sh.at(slot)
-		if int64(e.expiry) > s.tick(now) && !newer(r, e, s.origins.id(e.origin())) {
+		if int64(c.expiry) > s.tick(now) && !newer(r, e, s.origins.id(e.origin())) {
 			return false
 		}
 		sh.unhash(e)
 		s.moveLocked(e, r.Tenant, row)
 	}
-	e := sh.at(slot)
 	e.stamp = r.Stamp
-	e.expiry = s.until(now, left)
 	e.facts = used | uint32(r.Rank)<<rankShift | origin<<originShift
 	e.setTimeout(r.Timeout)
 	if r.Deleted {
 		s.uncount(e)
 		e.facts |= deletedBit
 	}
+	sh.bind(c, e, s.until(now, left))
 	sh.hash(e)
 	return true
 }
@@ -177,22 +179,4 @@ func (s *Store) Digest(shard int) uint64 {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	return sh.digest
-}
-
-// DigestBefore is Digest over the entries changed no later than a stamp and
-// alive for at least margin from now on. It walks the shard in steps.
-func (s *Store) DigestBefore(shard int, stamp uint64, now time.Time, margin time.Duration) (digest uint64) {
-	sh := &s.shards[shard]
-	tick := s.tick(now.Add(margin))
-	for slot, more := uint32(0), true; more; {
-		sh.mu.Lock()
-		for end := min(slot+sweepStep, sh.top); slot < end; slot++ {
-			if e := sh.at(slot); e.facts&used != 0 && e.stamp <= stamp && int64(e.expiry) > tick {
-				digest ^= e.sum()
-			}
-		}
-		more = slot < sh.top
-		sh.mu.Unlock()
-	}
-	return digest
 }

@@ -70,9 +70,6 @@ func TestReplicate(t *testing.T) {
 		if a.Digest(i) != b.Digest(i) {
 			t.Fatalf("shard %d: digests differ", i)
 		}
-		if a.Digest(i) != a.DigestBefore(i, ^uint64(0), now, 0) {
-			t.Fatalf("shard %d: the digest kept is not the one walked", i)
-		}
 	}
 	for i := range 3000 {
 		m, ok := a.Get(key(i), now)
@@ -213,5 +210,35 @@ func TestHostileRecords(t *testing.T) {
 	}
 	if got := s.Stats().Sessions; got != 1 {
 		t.Fatalf("%d sessions are left, expected the one of an hour", got)
+	}
+}
+
+// TestToldInTime: a peer that heard of every change has each session that is
+// alive, however often and rarely it is asked for, and hears of it seldom.
+func TestToldInTime(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Second, 10 * time.Second, 30 * time.Minute, 40 * time.Hour} {
+		a := newStore(t, Options{Node: 1, Replicated: true})
+		b := newStore(t, Options{Node: 2, Replicated: true})
+		var ab [Shards]uint64
+		r := rand.New(rand.NewPCG(7, 8))
+		now := time.Now()
+		a.Learn(Session{Key: key(1), Member: 1, Timeout: timeout}, now)
+		pull(t, a, b, &ab, now)
+		began, uses := now, 0
+		for ; uses < 3000; uses++ {
+			now = now.Add(time.Duration(r.Float64() * r.Float64() * float64(timeout-2*unit)))
+			if _, ok := b.Get(key(1), now); !ok {
+				t.Fatalf("timeout %s, use %d: the peer has let it expire", timeout, uses)
+			}
+			if _, ok := a.Use(key(1), now, timeout); !ok {
+				t.Fatalf("timeout %s, use %d: expired", timeout, uses)
+			}
+			pull(t, a, b, &ab, now)
+		}
+		told := a.Sequence(int(key0(1) % Shards))
+		if most := uint64(now.Sub(began)/(timeout/8)) + 2; timeout > 10*time.Second && told > min(most, uint64(uses)*9/10) {
+			t.Errorf("timeout %s: told %d times, expected at most %d", timeout, told, most)
+		}
+		checkCounts(t, a)
 	}
 }

@@ -2,13 +2,29 @@ package session
 
 import "sync"
 
-// entry is one session: 40 bytes without pointers.
+// cell is what requests read of a session, 16 bytes in the hash index, so that
+// a lookup reads one place of memory: expiry and member stand here, and the key
+// as far as it tells sessions apart. The rest is in the entry.
+type cell struct {
+	name   uint64 // 40 bits of the key, 24 of the slot's number plus 1; 0: empty
+	expiry uint32 // in units since Store.start
+	member uint32 // row in Store.members; goneBit where it is deleted
+}
+
+const (
+	slotMask = 1<<24 - 1
+	goneBit  = 1 << 31
+)
+
+func (c *cell) slot() uint32 { return uint32(c.name&slotMask) - 1 }
+
+// entry is what else is known of a session: 40 bytes without pointers.
 type entry struct {
 	lo, hi uint64 // the key
 	stamp  uint64 // hybrid logical clock of its last change
-	member uint32 // row in Store.members; the next free slot where it is not in use
+	member uint32 // as in the cell; the next free slot where it is not in use
 	tenant uint32 // row in Store.tenants, unless it is deleted
-	expiry uint32 // in units since Store.start
+	expiry uint32 // at the least: the cell's is the same or later, by less than a grain
 	facts  uint32 // used, deleted, rank, origin, timeout
 }
 
@@ -46,14 +62,12 @@ const (
 )
 
 // shard is one part of a Store: entries in chunks that never move, so that a
-// slot number stays good, and a hash index of slot numbers beside them. A cell
-// of the index is 0 or a slot plus 1 with eight bits of the key above, so that
-// nearly every entry looked at is the right one. The index is open-addressed
-// and as large as the cap will ever need: growing it would keep requests
-// waiting.
+// slot number stays good, and a hash index of cells beside them. The index is
+// open-addressed and as large as the cap will ever need: growing it would keep
+// requests waiting.
 type shard struct {
 	mu       sync.Mutex // guards all below
-	cells    []uint32   // made with the first entry
+	cells    []cell     // made with the first entry
 	chunks   [][]entry
 	top      uint32 // slots below were in use at least once
 	free     uint32 // first of the freed ones, plus 1; 0: none
@@ -75,26 +89,24 @@ func (sh *shard) at(slot uint32) *entry {
 // place and tag use different bits of the key; those of the shard are the
 // lowest six of lo.
 func place(hi uint64, cells int) int { return int(hi >> 32 * uint64(cells) >> 32) }
-func tag(lo uint64) uint32           { return uint32(lo>>12) << 24 }
+func tag(lo uint64) uint64           { return lo &^ slotMask }
 
-// lookup returns the slot of a key, or none.
-func (sh *shard) lookup(k *Key) uint32 {
+// glance returns the cell of a key, or nil, without a look at the entry: among
+// the few cells of one place and shard, 40 bits of a keyed hash leave another
+// session one chance in 10^11 to be taken for it.
+func (sh *shard) glance(k *Key) *cell {
 	cells := sh.cells
 	if len(cells) == 0 {
-		return none
+		return nil
 	}
-	lo, hi := k.lo(), k.hi()
-	want := tag(lo)
-	for i := place(hi, len(cells)); ; {
-		c := cells[i]
-		if c == 0 {
-			return none
+	want := tag(k.lo())
+	for i := place(k.hi(), len(cells)); ; {
+		c := &cells[i]
+		if c.name&^slotMask == want && c.name != 0 {
+			return c
 		}
-		if c&0xff000000 == want {
-			slot := c&0xffffff - 1
-			if e := sh.at(slot); e.lo == lo && e.hi == hi {
-				return slot
-			}
+		if c.name == 0 {
+			return nil
 		}
 		if i++; i == len(cells) {
 			i = 0
@@ -102,12 +114,55 @@ func (sh *shard) lookup(k *Key) uint32 {
 	}
 }
 
-// find returns the entry of a key, or nil.
-func (sh *shard) find(k *Key) *entry {
-	if slot := sh.lookup(k); slot != none {
-		return sh.at(slot)
+// find returns the cell and the entry of a key, or nil; both are good until the
+// next one is released.
+func (sh *shard) find(k *Key) (*cell, *entry) {
+	cells := sh.cells
+	if len(cells) == 0 {
+		return nil, nil
 	}
-	return nil
+	lo, hi := k.lo(), k.hi()
+	for i := place(hi, len(cells)); cells[i].name != 0; {
+		if c := &cells[i]; c.name&^slotMask == tag(lo) {
+			if e := sh.at(c.slot()); e.lo == lo && e.hi == hi {
+				return c, e
+			}
+		}
+		if i++; i == len(cells) {
+			i = 0
+		}
+	}
+	return nil, nil
+}
+
+// cellOf returns the cell of an entry in use, by its position.
+func (sh *shard) cellOf(slot uint32, e *entry) int {
+	i := place(e.hi, len(sh.cells))
+	for sh.cells[i].name != tag(e.lo)|uint64(slot+1) {
+		if i++; i == len(sh.cells) {
+			i = 0
+		}
+	}
+	return i
+}
+
+// expired reports whether an entry in use is no more at a tick. What the entry
+// says is put right by the cell where it matters, so that few cells are read.
+func (sh *shard) expired(slot uint32, e *entry, tick int64) bool {
+	if int64(e.expiry) > tick {
+		return false
+	}
+	e.expiry = sh.cells[sh.cellOf(slot, e)].expiry
+	return int64(e.expiry) <= tick
+}
+
+// bind writes to both what a change of an entry in use comes to.
+func (sh *shard) bind(c *cell, e *entry, expiry uint32) {
+	c.expiry, e.expiry = expiry, expiry
+	c.member = e.member
+	if e.deleted() {
+		c.member |= goneBit
+	}
 }
 
 // takeLocked returns a slot that is not in use.
@@ -142,56 +197,54 @@ func (s *Store) newChunk() []entry {
 }
 
 // newCells gives a shard its index.
-func (s *Store) newCells() []uint32 {
+func (s *Store) newCells() []cell {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := cellsFor(s.options.Max)
 	if s.cells == nil {
-		s.cells = reserve[uint32](s, Shards*n)
+		s.cells = reserve[cell](s, Shards*n)
 	}
 	own := s.cells[:n:n]
 	s.cells = s.cells[n:]
 	return own
 }
 
-// cellsFor returns the cells of a shard's index for a cap: a third stay empty
+// cellsFor returns the cells of a shard's index for a cap: a sixth stay empty
 // at the cap, and some more where it is so small that shards differ much.
-func cellsFor(cap int) int { return cap/Shards*3/2 + 64 }
+func cellsFor(cap int) int { return cap/Shards*6/5 + 64 }
 
 // full reports whether the index takes no more, which happens to a shard whose
 // share of the keys is far above the others'.
 func (sh *shard) full() bool { return len(sh.cells) > 0 && sh.live >= len(sh.cells)*7/8 }
 
 // index enters an entry that is not there yet.
-func (sh *shard) index(slot uint32, e *entry) {
+func (sh *shard) index(slot uint32, e *entry) *cell {
 	i := place(e.hi, len(sh.cells))
-	for sh.cells[i] != 0 {
+	for sh.cells[i].name != 0 {
 		if i++; i == len(sh.cells) {
 			i = 0
 		}
 	}
-	sh.cells[i] = tag(e.lo) | (slot + 1)
+	sh.cells[i].name = tag(e.lo) | uint64(slot+1)
 	sh.live++
+	return &sh.cells[i]
 }
 
 // release ends the use of a slot.
 func (sh *shard) release(slot uint32) {
 	e := sh.at(slot)
 	n := len(sh.cells)
-	i := place(e.hi, n)
-	for sh.cells[i] != tag(e.lo)|(slot+1) {
-		i = (i + 1) % n
-	}
+	i := sh.cellOf(slot, e)
 	// Close the gap, so that no search ends early (Knuth, The Art of Computer
 	// Programming 6.4, algorithm R).
-	for j := (i + 1) % n; sh.cells[j] != 0; j = (j + 1) % n {
-		home := place(sh.at(sh.cells[j]&0xffffff-1).hi, n)
+	for j := (i + 1) % n; sh.cells[j].name != 0; j = (j + 1) % n {
+		home := place(sh.at(sh.cells[j].slot()).hi, n)
 		if (j-home+n)%n >= (j-i+n)%n {
 			sh.cells[i] = sh.cells[j]
 			i = j
 		}
 	}
-	sh.cells[i] = 0
+	sh.cells[i] = cell{}
 	sh.live--
 	*e = entry{member: sh.free}
 	sh.free = slot + 1

@@ -82,7 +82,7 @@ type Store struct {
 
 	mu     sync.Mutex // guards region and cells; taken inside of a shard's
 	region []entry    // not given to a shard yet
-	cells  []uint32   // likewise
+	cells  []cell     // likewise
 }
 
 type counters struct {
@@ -136,15 +136,17 @@ func (s *Store) until(now time.Time, left time.Duration) uint32 {
 func (s *Store) Get(k Key, now time.Time) (member uint64, ok bool) {
 	sh := s.shard(&k)
 	sh.mu.Lock()
-	e := sh.find(&k)
-	if e == nil || e.deleted() || int64(e.expiry) <= s.tick(now) {
+	c := sh.glance(&k)
+	if c == nil || !c.alive(s.tick(now)) {
 		sh.mu.Unlock()
 		return 0, false
 	}
-	row := e.member
+	row := c.member
 	sh.mu.Unlock()
 	return s.members.id(row), true
 }
+
+func (c *cell) alive(tick int64) bool { return c.member&goneBit == 0 && int64(c.expiry) > tick }
 
 // Sighting is what is known of one session.
 type Sighting struct {
@@ -159,32 +161,48 @@ func (s *Store) Look(k Key, now time.Time) (v Sighting, ok bool) {
 	sh := s.shard(&k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	e := sh.find(&k)
-	if e == nil || e.deleted() || int64(e.expiry) <= s.tick(now) {
+	c, e := sh.find(&k)
+	if e == nil || !c.alive(s.tick(now)) {
 		return v, false
 	}
 	return Sighting{Member: s.members.id(e.member), Timeout: e.timeout(), Own: e.origin() == 0,
-		Left: s.start.Add(time.Duration(e.expiry) * unit).Sub(now)}, true
+		Left: s.start.Add(time.Duration(c.expiry) * unit).Sub(now)}, true
 }
+
+// grain is how far the expiry of an entry lags behind its cell's at the most: a
+// session that is asked for again and again has its entry touched once in so
+// many units.
+func grain(timeout time.Duration) uint32 { return uint32(max(timeout/(16*unit), 1)) }
 
 // Use is Get for a request of the session: it lives for timeout from now on.
 func (s *Store) Use(k Key, now time.Time, timeout time.Duration) (member uint64, ok bool) {
 	sh := s.shard(&k)
 	sh.mu.Lock()
-	slot := sh.lookup(&k)
-	if slot == none {
+	c := sh.glance(&k)
+	if c == nil || !c.alive(s.tick(now)) {
 		sh.mu.Unlock()
 		return 0, false
 	}
+	expiry, grain := s.until(now, timeout), grain(timeout)
+	touch := expiry/grain != c.expiry/grain || expiry < c.expiry
+	c.expiry = expiry
+	if touch {
+		s.touchLocked(sh, c, now, timeout)
+	}
+	row := c.member
+	sh.mu.Unlock()
+	return s.members.id(row), true
+}
+
+// touchLocked brings an entry up to its cell. Peers are told before a quarter of
+// the timeout went by since they were last; what they are told lives a quarter
+// longer.
+func (s *Store) touchLocked(sh *shard, c *cell, now time.Time, timeout time.Duration) {
+	slot := c.slot()
 	e := sh.at(slot)
-	if e.deleted() || int64(e.expiry) <= s.tick(now) {
-		sh.mu.Unlock()
-		return 0, false
-	}
-	e.expiry = s.until(now, timeout)
-	// Peers are told once a quarter of the timeout went by; what they are told
-	// lives a quarter longer.
-	if s.options.Replicated && now.UnixMilli()-int64(e.stamp>>16) >= int64(timeout/4/time.Millisecond) {
+	e.expiry = c.expiry
+	due := timeout/4 - time.Duration(grain(timeout))*unit
+	if s.options.Replicated && now.UnixMilli()-int64(e.stamp>>16) >= max(int64(due/time.Millisecond), 1) {
 		sh.unhash(e)
 		e.stamp = s.nextStamp(now, e.stamp)
 		e.setTimeout(timeout)
@@ -192,9 +210,6 @@ func (s *Store) Use(k Key, now time.Time, timeout time.Duration) (member uint64,
 		sh.hash(e)
 		sh.changed(slot)
 	}
-	row := e.member
-	sh.mu.Unlock()
-	return s.members.id(row), true
 }
 
 // Learn binds a session to a member, anew or again. false: there was no room
@@ -208,24 +223,22 @@ func (s *Store) Learn(l Session, now time.Time) bool {
 	sh := s.shard(&l.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slot := sh.lookup(&l.Key)
-	if slot == none {
-		if slot = s.insertLocked(sh, &l.Key, l.Tenant, row, now); slot == none {
+	c, e := sh.find(&l.Key)
+	if c == nil {
+		if c, e = s.insertLocked(sh, &l.Key, l.Tenant, row, now); c == nil {
 			s.stats.refused.Add(1)
 			return false
 		}
 	} else {
-		e := sh.at(slot)
 		sh.unhash(e)
 		s.moveLocked(e, l.Tenant, row)
 	}
-	e := sh.at(slot)
 	e.stamp = s.nextStamp(now, e.stamp)
-	e.expiry = s.until(now, l.Timeout)
 	e.facts = used | rankSeen<<rankShift
 	e.setTimeout(l.Timeout)
+	sh.bind(c, e, s.until(now, l.Timeout))
 	sh.hash(e)
-	sh.changed(slot)
+	sh.changed(c.slot())
 	s.stats.learned.Add(1)
 	return true
 }
@@ -235,25 +248,24 @@ func (s *Store) Delete(k Key, now time.Time) {
 	sh := s.shard(&k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	slot := sh.lookup(&k)
-	if slot == none || sh.at(slot).deleted() {
+	c, e := sh.find(&k)
+	if e == nil || e.deleted() {
 		return
 	}
 	s.stats.deleted.Add(1)
-	e := sh.at(slot)
 	if !s.options.Replicated {
-		s.freeLocked(sh, slot)
+		s.freeLocked(sh, c.slot())
 		return
 	}
 	// Remembered until no peer can have it any more.
 	sh.unhash(e)
 	s.uncount(e)
 	e.stamp = s.nextStamp(now, e.stamp)
-	e.expiry = s.until(now, e.timeout()+e.timeout()/4)
 	e.facts |= deletedBit
 	e.setOrigin(0)
+	sh.bind(c, e, s.until(now, e.timeout()+e.timeout()/4))
 	sh.hash(e)
-	sh.changed(slot)
+	sh.changed(c.slot())
 }
 
 // nextStamp returns a hybrid logical clock reading (Kulkarni et al. 2014,
@@ -291,13 +303,13 @@ func (s *Store) uncount(e *entry) {
 	s.members.row(e.member).count.Add(-1)
 }
 
-// insertLocked takes a slot for a new session, displacing another one where
-// the store is full; none where nobody may be displaced for it.
-func (s *Store) insertLocked(sh *shard, k *Key, tenant, row uint32, now time.Time) uint32 {
+// insertLocked takes a slot and a cell for a new session, displacing another
+// one where the store is full; nil where nobody may be displaced for it.
+func (s *Store) insertLocked(sh *shard, k *Key, tenant, row uint32, now time.Time) (*cell, *entry) {
 	// Two for one where the cap was made smaller, until it is kept.
 	for range 2 {
 		if (s.count.Load() >= s.cap.Load() || sh.full()) && !s.evictLocked(sh, tenant, now) {
-			return none
+			return nil, nil
 		}
 	}
 	if sh.cells == nil {
@@ -305,14 +317,13 @@ func (s *Store) insertLocked(sh *shard, k *Key, tenant, row uint32, now time.Tim
 	}
 	slot := s.takeLocked(sh)
 	if slot == none {
-		return none
+		return nil, nil
 	}
 	s.count.Add(1)
 	e := sh.at(slot)
 	*e = entry{lo: k.lo(), hi: k.hi(), facts: used}
-	sh.index(slot, e)
 	s.tally(e, tenant, row)
-	return slot
+	return sh.index(slot, e), e
 }
 
 // freeLocked ends an entry.

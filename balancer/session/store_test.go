@@ -99,8 +99,13 @@ func checkCounts(t *testing.T, s *Store) {
 			total++
 			digest ^= e.sum()
 			var k Key
-			if e.appendKey(&k); sh.lookup(&k) != slot {
+			e.appendKey(&k)
+			c, found := sh.find(&k)
+			if found != e || c.slot() != slot || sh.glance(&k) != c {
 				t.Fatalf("shard %d: the entry at slot %d is not found", i, slot)
+			}
+			if e.expiry > c.expiry || e.member != c.member&^goneBit || e.deleted() != (c.member&goneBit != 0) {
+				t.Fatalf("shard %d: slot %d: cell and entry differ: %+v, %+v", i, slot, *c, *e)
 			}
 			if !e.deleted() {
 				members[s.members.id(e.member)]++
@@ -249,5 +254,66 @@ func TestMaxRefused(t *testing.T) {
 	}
 	if _, err := New(Options{Max: maxEntries + 1}); err == nil {
 		t.Fatal("a cap beyond the slot numbers was taken")
+	}
+}
+
+// TestAlike: keys that a cell cannot tell apart are two sessions all the same
+// where more than a lookup is at stake.
+func TestAlike(t *testing.T) {
+	s := newStore(t, Options{})
+	now := time.Now()
+	a := key(1)
+	b := a
+	b[1] ^= 0xff // neither of the shard's bits nor of the tag's
+	s.Learn(Session{Key: a, Member: 1, Timeout: time.Hour}, now)
+	s.Learn(Session{Key: b, Member: 2, Timeout: time.Hour}, now)
+	for k, member := range map[Key]uint64{a: 1, b: 2} {
+		if v, ok := s.Look(k, now); !ok || v.Member != member {
+			t.Errorf("session of member %d: %+v, %v", member, v, ok)
+		}
+	}
+	s.Delete(a, now)
+	if _, ok := s.Look(a, now); ok {
+		t.Error("a deleted session is found")
+	}
+	if v, ok := s.Look(b, now); !ok || v.Member != 2 {
+		t.Errorf("the other session: %+v, %v", v, ok)
+	}
+	s.Delete(b, now)
+	if got := s.Stats().Sessions; got != 0 {
+		t.Errorf("%d sessions are left", got)
+	}
+}
+
+// TestSlides: what is asked for in time lives on, whatever its entry says, and
+// what is not is freed by the sweep.
+func TestSlides(t *testing.T) {
+	s := newStore(t, Options{})
+	now := time.Now()
+	const timeout = time.Minute
+	s.Learn(Session{Key: key(1), Member: 1, Timeout: timeout}, now)
+	sweep := func() {
+		for i := range Shards {
+			s.Sweep(i, 0, now)
+		}
+	}
+	for range 100 {
+		now = now.Add(timeout - time.Second)
+		sweep()
+		if _, ok := s.Use(key(1), now, timeout); !ok {
+			t.Fatal("it expired")
+		}
+		now = now.Add(time.Second / 2) // within the grain: only the cell hears of it
+		s.Use(key(1), now, timeout)
+		now = now.Add(time.Second / 2)
+	}
+	s.Use(key(1), now, time.Second) // a shorter timeout counts at once
+	now = now.Add(2 * time.Second)
+	if _, ok := s.Get(key(1), now); ok {
+		t.Error("it outlived a timeout that was made shorter")
+	}
+	sweep()
+	if got := s.Stats(); got.Sessions != 0 || got.Expired != 1 {
+		t.Errorf("%d sessions, %d expired; expected 0 and 1", got.Sessions, got.Expired)
 	}
 }
