@@ -64,3 +64,60 @@ func TestReadersBesideWriters(t *testing.T) {
 	}
 	checkCounts(t, s)
 }
+
+// TestNeverMissed: a session that is there is found at every moment, and slides,
+// while others of its shard come and go and cells are moved beside it.
+func TestNeverMissed(t *testing.T) {
+	s := newStore(t, Options{Max: 64 * 300, Replicated: true})
+	now := time.Now()
+	var keys []Key // of one shard, whose index is as full as it gets
+	for n := 0; len(keys) < 340; n++ {
+		if k := key(n); k[0]%Shards == 0 {
+			keys = append(keys, k)
+		}
+	}
+	stay, come := keys[:150], keys[150:]
+	for i, k := range stay {
+		s.Learn(Session{Key: k, Member: uint64(1 + i%7), Timeout: time.Hour}, now)
+	}
+	var readers, writers sync.WaitGroup
+	var done atomic.Bool
+	for w := range 2 {
+		readers.Go(func() {
+			r := rand.New(rand.NewPCG(3, uint64(w)))
+			for at := now; !done.Load(); at = at.Add(time.Millisecond) {
+				i := r.IntN(len(stay))
+				member, ok := s.Use(stay[i], at, time.Hour)
+				if r.IntN(2) == 0 {
+					member, ok = s.Get(stay[i], at)
+				}
+				if !ok || member != uint64(1+i%7) {
+					t.Errorf("session %d: member %d, %v", i, member, ok)
+					return
+				}
+			}
+		})
+	}
+	for w := range 2 {
+		writers.Go(func() {
+			r := rand.New(rand.NewPCG(4, uint64(w)))
+			for range 100_000 {
+				k := come[r.IntN(len(come))]
+				if r.IntN(2) == 0 {
+					s.Learn(Session{Key: k, Member: 9, Timeout: time.Second}, now)
+					continue
+				}
+				sh := s.shard(&k)
+				sh.mu.Lock()
+				if c, _ := sh.find(&k); c != nil {
+					s.freeLocked(sh, c.slot())
+				}
+				sh.mu.Unlock()
+			}
+		})
+	}
+	writers.Wait()
+	done.Store(true)
+	readers.Wait()
+	checkCounts(t, s)
+}

@@ -73,7 +73,7 @@ func (s *Store) recordLocked(sh *shard, slot uint32, now time.Time, r *Record) b
 	if e.facts&used == 0 {
 		return false
 	}
-	left := s.start.Add(time.Duration(sh.cells[sh.cellOf(slot, e)].expiry) * unit).Sub(now)
+	left := s.start.Add(time.Duration(sh.cells[sh.of(slot, e)].load().expiry()) * unit).Sub(now)
 	if left <= 0 {
 		return false
 	}
@@ -125,7 +125,7 @@ func (s *Store) apply(r *Record, now time.Time) bool {
 			return false
 		}
 	} else {
-		if int64(c.expiry) > s.tick(now) && !newer(r, e, s.origins.id(e.origin())) {
+		if int64(c.load().expiry()) > s.tick(now) && !newer(r, e, s.origins.id(e.origin())) {
 			return false
 		}
 		sh.unhash(e)

@@ -2,22 +2,6 @@ package session
 
 import "sync"
 
-// cell is what requests read of a session, 16 bytes in the hash index, so that
-// a lookup reads one place of memory: expiry and member stand here, and the key
-// as far as it tells sessions apart. The rest is in the entry.
-type cell struct {
-	name   uint64 // 40 bits of the key, 24 of the slot's number plus 1; 0: empty
-	expiry uint32 // in units since Store.start
-	member uint32 // row in Store.members; goneBit where it is deleted
-}
-
-const (
-	slotMask = 1<<24 - 1
-	goneBit  = 1 << 31
-)
-
-func (c *cell) slot() uint32 { return uint32(c.name&slotMask) - 1 }
-
 // entry is what else is known of a session: 40 bytes without pointers.
 type entry struct {
 	lo, hi uint64 // the key
@@ -62,21 +46,20 @@ const (
 )
 
 // shard is one part of a Store: entries in chunks that never move, so that a
-// slot number stays good, and a hash index of cells beside them. The index is
-// open-addressed and as large as the cap will ever need: growing it would keep
-// requests waiting.
+// slot number stays good, and an index of cells beside them, which requests
+// read without the lock.
 type shard struct {
-	mu       sync.Mutex // guards all below
-	cells    []cell     // made with the first entry
+	index
+	_        [24]byte   // keeps what requests read off the lock's cache line
+	mu       sync.Mutex // guards all below, and changes of the index
 	chunks   [][]entry
 	top      uint32 // slots below were in use at least once
 	free     uint32 // first of the freed ones, plus 1; 0: none
 	hand     uint32 // where eviction looks next
-	live     int
 	digest   uint64
 	sequence uint64
 	ring     []uint32 // slots by sequence; nil: changes are not kept track of
-	_        [40]byte // keeps two shards' locks off one cache line
+	_        [32]byte // keeps two shards off one cache line
 }
 
 func (s *Store) shard(k *Key) *shard { return &s.shards[k[0]%Shards] }
@@ -86,83 +69,50 @@ func (sh *shard) at(slot uint32) *entry {
 	return &sh.chunks[slot/chunkSlots][slot%chunkSlots]
 }
 
-// place and tag use different bits of the key; those of the shard are the
-// lowest six of lo.
-func place(hi uint64, cells int) int { return int(hi >> 32 * uint64(cells) >> 32) }
-func tag(lo uint64) uint64           { return lo &^ slotMask }
-
-// glance returns the cell of a key, or nil, without a look at the entry: among
-// the few cells of one place and shard, 40 bits of a keyed hash leave another
-// session one chance in 10^11 to be taken for it.
-func (sh *shard) glance(k *Key) *cell {
-	cells := sh.cells
-	if len(cells) == 0 {
-		return nil
-	}
-	want := tag(k.lo())
-	for i := place(k.hi(), len(cells)); ; {
-		c := &cells[i]
-		if c.name&^slotMask == want && c.name != 0 {
-			return c
-		}
-		if c.name == 0 {
-			return nil
-		}
-		if i++; i == len(cells) {
-			i = 0
-		}
-	}
-}
-
 // find returns the cell and the entry of a key, or nil; both are good until the
 // next one is released.
 func (sh *shard) find(k *Key) (*cell, *entry) {
-	cells := sh.cells
-	if len(cells) == 0 {
+	if len(sh.cells) == 0 {
 		return nil, nil
 	}
 	lo, hi := k.lo(), k.hi()
-	for i := place(hi, len(cells)); cells[i].name != 0; {
-		if c := &cells[i]; c.name&^slotMask == tag(lo) {
+	for i := place(hi, len(sh.cells)); ; i = sh.next(i) {
+		c := &sh.cells[i]
+		name := c.name.Load()
+		if name == 0 {
+			return nil, nil
+		}
+		if name&^slotMask == tag(lo) {
 			if e := sh.at(c.slot()); e.lo == lo && e.hi == hi {
 				return c, e
 			}
 		}
-		if i++; i == len(cells) {
-			i = 0
-		}
 	}
-	return nil, nil
 }
 
-// cellOf returns the cell of an entry in use, by its position.
-func (sh *shard) cellOf(slot uint32, e *entry) int {
-	i := place(e.hi, len(sh.cells))
-	for sh.cells[i].name != tag(e.lo)|uint64(slot+1) {
-		if i++; i == len(sh.cells) {
-			i = 0
-		}
-	}
-	return i
-}
-
-// expired reports whether an entry in use is no more at a tick. What the entry
-// says is put right by the cell where it matters, so that few cells are read.
+// expired reports whether an entry in use is no more at a tick, and then ends
+// it for requests, too. What the entry says is put right by the cell where it
+// matters, so that few cells are read.
 func (sh *shard) expired(slot uint32, e *entry, tick int64) bool {
 	if int64(e.expiry) > tick {
 		return false
 	}
-	e.expiry = sh.cells[sh.cellOf(slot, e)].expiry
-	return int64(e.expiry) <= tick
+	for c := &sh.cells[sh.of(slot, e)]; ; {
+		st := c.load()
+		e.expiry = st.expiry()
+		if int64(e.expiry) > tick {
+			return false
+		}
+		if c.change(st, st|goneBit) {
+			return true
+		}
+	}
 }
 
 // bind writes to both what a change of an entry in use comes to.
 func (sh *shard) bind(c *cell, e *entry, expiry uint32) {
-	c.expiry, e.expiry = expiry, expiry
-	c.member = e.member
-	if e.deleted() {
-		c.member |= goneBit
-	}
+	e.expiry = expiry
+	c.store(stateOf(expiry, e.member, e.deleted()))
 }
 
 // takeLocked returns a slot that is not in use.
@@ -209,43 +159,10 @@ func (s *Store) newCells() []cell {
 	return own
 }
 
-// cellsFor returns the cells of a shard's index for a cap: a sixth stay empty
-// at the cap, and some more where it is so small that shards differ much.
-func cellsFor(cap int) int { return cap/Shards*6/5 + 64 }
-
-// full reports whether the index takes no more, which happens to a shard whose
-// share of the keys is far above the others'.
-func (sh *shard) full() bool { return len(sh.cells) > 0 && sh.live >= len(sh.cells)*7/8 }
-
-// index enters an entry that is not there yet.
-func (sh *shard) index(slot uint32, e *entry) *cell {
-	i := place(e.hi, len(sh.cells))
-	for sh.cells[i].name != 0 {
-		if i++; i == len(sh.cells) {
-			i = 0
-		}
-	}
-	sh.cells[i].name = tag(e.lo) | uint64(slot+1)
-	sh.live++
-	return &sh.cells[i]
-}
-
 // release ends the use of a slot.
 func (sh *shard) release(slot uint32) {
 	e := sh.at(slot)
-	n := len(sh.cells)
-	i := sh.cellOf(slot, e)
-	// Close the gap, so that no search ends early (Knuth, The Art of Computer
-	// Programming 6.4, algorithm R).
-	for j := (i + 1) % n; sh.cells[j].name != 0; j = (j + 1) % n {
-		home := place(sh.at(sh.cells[j].slot()).hi, n)
-		if (j-home+n)%n >= (j-i+n)%n {
-			sh.cells[i] = sh.cells[j]
-			i = j
-		}
-	}
-	sh.cells[i] = cell{}
-	sh.live--
+	sh.remove(sh.of(slot, e), func(other uint32) int { return place(sh.at(other).hi, len(sh.cells)) })
 	*e = entry{member: sh.free}
 	sh.free = slot + 1
 }

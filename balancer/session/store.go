@@ -132,21 +132,21 @@ func (s *Store) until(now time.Time, left time.Duration) uint32 {
 	return uint32(min(max(int64((now.Sub(s.start)+left+unit-1)/unit), 0), math.MaxUint32))
 }
 
-// Get returns the member of a session that is alive at now.
+// Get returns the member of a session that is alive at now. It takes no lock
+// but where the session's cell is being changed.
 func (s *Store) Get(k Key, now time.Time) (member uint64, ok bool) {
 	sh := s.shard(&k)
-	sh.mu.Lock()
-	c := sh.glance(&k)
-	if c == nil || !c.alive(s.tick(now)) {
+	_, st, sure := sh.glance(&k)
+	if !sure {
+		sh.mu.Lock()
+		_, st, _ = sh.glance(&k)
 		sh.mu.Unlock()
+	}
+	if !st.alive(s.tick(now)) {
 		return 0, false
 	}
-	row := c.member
-	sh.mu.Unlock()
-	return s.members.id(row), true
+	return s.members.id(st.row()), true
 }
-
-func (c *cell) alive(tick int64) bool { return c.member&goneBit == 0 && int64(c.expiry) > tick }
 
 // Sighting is what is known of one session.
 type Sighting struct {
@@ -162,11 +162,11 @@ func (s *Store) Look(k Key, now time.Time) (v Sighting, ok bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	c, e := sh.find(&k)
-	if e == nil || !c.alive(s.tick(now)) {
+	if e == nil || !c.load().alive(s.tick(now)) {
 		return v, false
 	}
 	return Sighting{Member: s.members.id(e.member), Timeout: e.timeout(), Own: e.origin() == 0,
-		Left: s.start.Add(time.Duration(c.expiry) * unit).Sub(now)}, true
+		Left: s.start.Add(time.Duration(c.load().expiry()) * unit).Sub(now)}, true
 }
 
 // grain is how far the expiry of an entry lags behind its cell's at the most: a
@@ -177,30 +177,33 @@ func grain(timeout time.Duration) uint32 { return uint32(max(timeout/(16*unit), 
 // Use is Get for a request of the session: it lives for timeout from now on.
 func (s *Store) Use(k Key, now time.Time, timeout time.Duration) (member uint64, ok bool) {
 	sh := s.shard(&k)
-	sh.mu.Lock()
-	c := sh.glance(&k)
-	if c == nil || !c.alive(s.tick(now)) {
-		sh.mu.Unlock()
-		return 0, false
-	}
+	c, st, sure := sh.glance(&k)
 	expiry, grain := s.until(now, timeout), grain(timeout)
-	touch := expiry/grain != c.expiry/grain || expiry < c.expiry
-	c.expiry = expiry
-	if touch {
-		s.touchLocked(sh, c, now, timeout)
+	for sure {
+		if !st.alive(s.tick(now)) {
+			return 0, false
+		}
+		if expiry < st.expiry() || expiry/grain != st.expiry()/grain {
+			break
+		}
+		if expiry == st.expiry() || c.change(st, stateOf(expiry, st.row(), false)) {
+			return s.members.id(st.row()), true
+		}
+		c, st, sure = sh.glance(&k)
 	}
-	row := c.member
-	sh.mu.Unlock()
-	return s.members.id(row), true
+	return s.touch(sh, &k, expiry, now, timeout)
 }
 
-// touchLocked brings an entry up to its cell. Peers are told before a quarter of
-// the timeout went by since they were last; what they are told lives a quarter
-// longer.
-func (s *Store) touchLocked(sh *shard, c *cell, now time.Time, timeout time.Duration) {
-	slot := c.slot()
-	e := sh.at(slot)
-	e.expiry = c.expiry
+// touch is Use with the entry. Peers are told before a quarter of the timeout
+// went by since they were last; what they are told lives a quarter longer.
+func (s *Store) touch(sh *shard, k *Key, expiry uint32, now time.Time, timeout time.Duration) (member uint64, ok bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	c, e := sh.find(k)
+	if c == nil || !c.load().alive(s.tick(now)) {
+		return 0, false
+	}
+	sh.bind(c, e, expiry)
 	due := timeout/4 - time.Duration(grain(timeout))*unit
 	if s.options.Replicated && now.UnixMilli()-int64(e.stamp>>16) >= max(int64(due/time.Millisecond), 1) {
 		sh.unhash(e)
@@ -208,8 +211,9 @@ func (s *Store) touchLocked(sh *shard, c *cell, now time.Time, timeout time.Dura
 		e.setTimeout(timeout)
 		e.setOrigin(0)
 		sh.hash(e)
-		sh.changed(slot)
+		sh.changed(c.slot())
 	}
+	return s.members.id(e.member), true
 }
 
 // Learn binds a session to a member, anew or again. false: there was no room
@@ -313,7 +317,7 @@ func (s *Store) insertLocked(sh *shard, k *Key, tenant, row uint32, now time.Tim
 		}
 	}
 	if sh.cells == nil {
-		sh.cells = s.newCells()
+		sh.open(s.newCells())
 	}
 	slot := s.takeLocked(sh)
 	if slot == none {
@@ -323,7 +327,7 @@ func (s *Store) insertLocked(sh *shard, k *Key, tenant, row uint32, now time.Tim
 	e := sh.at(slot)
 	*e = entry{lo: k.lo(), hi: k.hi(), facts: used}
 	s.tally(e, tenant, row)
-	return sh.index(slot, e), e
+	return sh.add(slot, e), e
 }
 
 // freeLocked ends an entry.

@@ -101,11 +101,15 @@ func checkCounts(t *testing.T, s *Store) {
 			var k Key
 			e.appendKey(&k)
 			c, found := sh.find(&k)
-			if found != e || c.slot() != slot || sh.glance(&k) != c {
+			seen, st, sure := sh.glance(&k)
+			if found != e || c.slot() != slot || seen == nil || !sure {
 				t.Fatalf("shard %d: the entry at slot %d is not found", i, slot)
 			}
-			if e.expiry > c.expiry || e.member != c.member&^goneBit || e.deleted() != (c.member&goneBit != 0) {
-				t.Fatalf("shard %d: slot %d: cell and entry differ: %+v, %+v", i, slot, *c, *e)
+			if seen != c && seen.name.Load()&^slotMask == c.name.Load()&^slotMask {
+				continue // a fuzzer's keys
+			}
+			if seen != c || e.expiry > st.expiry() || e.member != st.row() || e.deleted() != st.deleted() {
+				t.Fatalf("shard %d: slot %d: cell and entry differ: %x, %+v", i, slot, st, *e)
 			}
 			if !e.deleted() {
 				members[s.members.id(e.member)]++
