@@ -251,7 +251,7 @@ func TestMetrics(t *testing.T) {
 		`jetway_member_requests_total{domain="jet",member="w2"} 0`,
 		`jetway_cluster_in_flight{domain="jet",service="app",sub_domain="worker"} 0`,
 		`jetway_requests_total{code_class="4xx",domain="jet",service="app",sub_domain="worker"} 1`,
-		`jetway_gossip_nodes{state="alive"} 2`,
+		`jetway_gossip_members{state="alive"} 2`,
 		`jetway_members_rejected 1`,
 		`jetway_member_ejections_total{domain="jet",member="w2",reason="unreachable"} 0`,
 		`jetway_retries_total{domain="jet",outcome="no_budget",service="app",sub_domain="worker"} 0`,

@@ -44,7 +44,8 @@ type snapshot struct {
 	inFlight, requests, retries, duration                  *prometheus.Desc
 	queued, queueWait                                      *prometheus.Desc
 	memberState, memberEjections, memberUntold             *prometheus.Desc
-	gossipNodes, gossipHealth, gossipRestarts, rejected    *prometheus.Desc
+	gossipNodes, gossipSpread, gossipHealth                *prometheus.Desc
+	gossipRestarts, rejected                               *prometheus.Desc
 	panics, refused, asked                                 *prometheus.Desc
 }
 
@@ -72,7 +73,8 @@ func newSnapshot(s *Server) *snapshot {
 		retries:         desc("retries_total", "Requests that were to be repeated on another member, by what came of it.", append(cluster, "outcome")...),
 		queued:          desc("queue_length", "Requests that wait for a member of an elastic domain.", cluster...),
 		queueWait:       desc("queue_wait_seconds", "How long requests waited for a member of an elastic domain, in vain or not.", cluster...),
-		gossipNodes:     desc("gossip_nodes", "Nodes in the gossip pool by state, this one included.", "state"),
+		gossipNodes:     desc("gossip_members", "Nodes in the gossip pool by state, this one and other load balancers included.", "state"),
+		gossipSpread:    desc("gossip_convergence_seconds", "How long the last news took to nearly all other nodes of the pool; 0: not measured yet, or there are none."),
 		gossipHealth:    desc("gossip_health_score", "How far this node's view of the pool is off; 0 is best."),
 		gossipRestarts:  desc("gossip_restarts_total", "How often gossip had to be started again."),
 		rejected:        desc("members_rejected", "Who claims to be a member and is left out."),
@@ -86,7 +88,7 @@ func newSnapshot(s *Server) *snapshot {
 func (c *snapshot) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.build, c.state, c.reloadOK, c.reloadTime, c.memberUp, c.memberInFlight,
 		c.memberRequests, c.memberErrors, c.inFlight, c.requests, c.retries, c.duration, c.queued, c.queueWait,
-		c.memberState, c.memberEjections, c.memberUntold, c.gossipNodes, c.gossipHealth, c.gossipRestarts, c.rejected,
+		c.memberState, c.memberEjections, c.memberUntold, c.gossipNodes, c.gossipSpread, c.gossipHealth, c.gossipRestarts, c.rejected,
 		c.panics, c.refused, c.asked} {
 		ch <- d
 	}
@@ -116,6 +118,7 @@ func (c *snapshot) Collect(ch chan<- prometheus.Metric) {
 		for state, n := range g.Nodes {
 			gauge(c.gossipNodes, float64(n), state)
 		}
+		gauge(c.gossipSpread, g.ConvergenceSeconds)
 		gauge(c.gossipHealth, float64(g.Health))
 		count(c.gossipRestarts, uint64(g.Restarts))
 	}

@@ -36,20 +36,23 @@ type ConfigView struct {
 
 // Gossip is what the gossip pool looks like from here.
 type Gossip struct {
-	Node      string         `json:"node"`
-	Address   string         `json:"address"` // what others join; empty while it is down
-	Joined    bool           `json:"joined"`  // somebody else is alive in the pool
-	Encrypted bool           `json:"encrypted"`
-	Health    int            `json:"health_score"` // 0 is best
-	Nodes     map[string]int `json:"nodes"`        // by state, this one included
-	Restarts  int            `json:"restarts"`
-	LastError string         `json:"last_error,omitempty"`
-	Stalls    uint64         `json:"stalls"`            // times this process stood still
-	Overloads uint64         `json:"overloads"`         // times messages came faster than they were taken
-	Conflicts uint64         `json:"name_conflicts"`    // times two nodes of one name were met
-	Forged    uint64         `json:"forged"`            // messages dropped that no honest node sends
-	Trouble   string         `json:"trouble,omitempty"` // the last of all these
-	TroubleAt *time.Time     `json:"trouble_at,omitempty"`
+	Node      string `json:"node"`
+	Address   string `json:"address"` // what others join; empty while it is down
+	Joined    bool   `json:"joined"`  // somebody else is alive in the pool
+	Encrypted bool   `json:"encrypted"`
+	Health    int    `json:"health_score"` // 0 is best
+	// ConvergenceSeconds is how long the last news took to nearly all other
+	// nodes; 0: not measured yet, or there are none.
+	ConvergenceSeconds float64        `json:"convergence_seconds"`
+	Nodes              map[string]int `json:"nodes"` // by state, this one included
+	Restarts           int            `json:"restarts"`
+	LastError          string         `json:"last_error,omitempty"`
+	Stalls             uint64         `json:"stalls"`            // times this process stood still
+	Overloads          uint64         `json:"overloads"`         // times messages came faster than they were taken
+	Conflicts          uint64         `json:"name_conflicts"`    // times two nodes of one name were met
+	Forged             uint64         `json:"forged"`            // messages dropped that no honest node sends
+	Trouble            string         `json:"trouble,omitempty"` // the last of all these
+	TroubleAt          *time.Time     `json:"trouble_at,omitempty"`
 }
 
 // Rejected is somebody who claims to be a member and is left out, and why.

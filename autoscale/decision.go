@@ -1,7 +1,9 @@
 package autoscale
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -43,6 +45,7 @@ func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level ze
 		s.decisions = s.decisions[:copy(s.decisions, s.decisions[1:])]
 	}
 	s.decisions = append(s.decisions, d)
+	s.decided[Decided{Domain: d.Domain, SubDomain: d.SubDomain, Action: actionOf(result)}]++
 	e := s.log.WithLevel(level).Str("domain", d.Domain).Str("sub_domain", d.SubDomain).Str("policy", d.Policy).
 		Float64("demand", float64(int(d.Demand*10))/10).Int64("held", d.Held).Int("ready", d.Ready).Int("booting", d.Booting).
 		Int("stopping", d.Stopping).Int("lost", d.Lost).Int("min", d.Min).Int("max", d.Max).Str("formula", d.Formula).Int("want", d.Want).Str("result", result)
@@ -53,6 +56,46 @@ func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level ze
 		e = e.Str("order", order)
 	}
 	e.Msg("scaling decision")
+}
+
+// Decided is what was decided for a cluster, to be counted.
+type Decided struct {
+	Domain, SubDomain string
+	Action            string // such as "start", "drain", "keep" or "start_failed"
+}
+
+// actionOf returns what a result comes to, without numbers and names.
+func actionOf(result string) string {
+	first, rest, _ := strings.Cut(result, " ")
+	switch {
+	case first == "dry":
+		return "dry_run"
+	case strings.HasPrefix(rest, "failed"):
+		return first + "_failed"
+	case strings.HasPrefix(rest, "not "):
+		return first + "_unconfirmed"
+	}
+	return first
+}
+
+// DecidedCount is how often something was decided since the start.
+type DecidedCount struct {
+	Decided
+	Times uint64
+}
+
+// Decided counts all decisions since the start, by cluster and action.
+func (s *Scaler) Decided() []DecidedCount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]DecidedCount, 0, len(s.decided))
+	for d, n := range s.decided {
+		list = append(list, DecidedCount{d, n})
+	}
+	slices.SortFunc(list, func(a, b DecidedCount) int {
+		return cmp.Or(strings.Compare(a.Domain, b.Domain), strings.Compare(a.SubDomain, b.SubDomain), strings.Compare(a.Action, b.Action))
+	})
+	return list
 }
 
 // sayLocked is decideLocked for a state that lasts: only its beginning is news.

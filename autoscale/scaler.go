@@ -59,6 +59,7 @@ type Scaler struct {
 	doubt      string // of the Fleet
 	unsaved    string // why the history could not be written, as it was last logged
 	decisions  []Decision
+	decided    map[Decided]uint64
 	totals     Counts
 	background []func() // calls of drivers that begin when the tick is over
 
@@ -76,7 +77,8 @@ type Counts struct {
 // New returns a Scaler of cfg that knows the orders of the process before.
 func New(cfg Config, opts Options) (*Scaler, error) {
 	s := &Scaler{fleet: opts.Fleet, peers: opts.Peers, driver: opts.Driver, store: historyStore{cfg.StateDir}, log: opts.Log,
-		wake: make(chan balancer.Key, wakesMax), nudge: make(chan struct{}, 1), origin: time.Now(), clusters: map[balancer.Key]*cluster{}, idle: map[string]*ClusterHistory{}}
+		wake: make(chan balancer.Key, wakesMax), nudge: make(chan struct{}, 1), origin: time.Now(), clusters: map[balancer.Key]*cluster{}, idle: map[string]*ClusterHistory{},
+		decided: map[Decided]uint64{}}
 	if s.peers == nil {
 		s.peers = Alone{}
 	}

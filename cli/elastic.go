@@ -59,13 +59,13 @@ func (lb *loadBalancer) doubtDirectory() string {
 type scalingMetrics struct {
 	scaler                         *autoscale.Scaler
 	members, demand, alarm, refuse *prometheus.Desc
-	ordered, failed                *prometheus.Desc
+	ordered, failed, decided       *prometheus.Desc
 	router                         *balancer.Router
 }
 
 func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("jetway_scaling_"+name, help, labels, nil)
+		return prometheus.NewDesc("jetway_autoscale_"+name, help, labels, nil)
 	}
 	return &scalingMetrics{scaler: s, router: r,
 		members: d("members", "Members of an elastic cluster: ready, booting, stopping, lost, and wanted.", "domain", "sub_domain", "state"),
@@ -73,13 +73,14 @@ func newScalingMetrics(s *autoscale.Scaler, r *balancer.Router) *scalingMetrics 
 		refuse:  d("refused_total", "Requests for which no member came, here.", "domain", "sub_domain"),
 		alarm:   d("alarm", "1 if nothing is ordered any more because starts failed.", "domain", "sub_domain"),
 		ordered: d("orders_total", "Members ordered to start or stop.", "action"),
+		decided: d("decisions_total", "Decisions, those to do nothing included.", "domain", "sub_domain", "action"),
 		failed:  d("failures_total", "Members ordered that did not join in time, or could not be started."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *scalingMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.members, m.demand, m.refuse, m.alarm, m.ordered, m.failed} {
+	for _, d := range []*prometheus.Desc{m.members, m.demand, m.refuse, m.alarm, m.ordered, m.failed, m.decided} {
 		ch <- d
 	}
 }
@@ -107,6 +108,9 @@ func (m *scalingMetrics) Collect(ch chan<- prometheus.Metric) {
 		if k := c.Config.Key; c.Config.Elastic {
 			count(m.refuse, c.State.Signals.Refused.Load(), k.Domain, k.SubDomain)
 		}
+	}
+	for _, d := range m.scaler.Decided() {
+		count(m.decided, d.Times, d.Domain, d.SubDomain, d.Action)
 	}
 	c := m.scaler.Counts()
 	count(m.ordered, c.Started, "start")

@@ -24,14 +24,14 @@ func newSessionMetrics(lb *loadBalancer) *sessionMetrics {
 		return prometheus.NewDesc("jetway_"+name, help, labels, nil)
 	}
 	return &sessionMetrics{store: lb.sessions.store, router: lb.router,
-		sessions:  desc("sessions", "Learned sessions that are kept."),
-		most:      desc("sessions_max", "Learned sessions that are kept at most."),
-		tenants:   desc("session_tenants", "Tenants that have learned sessions."),
-		learned:   desc("sessions_learned_total", "Sessions that answers of members began, or bound to another member."),
-		fromPeers: desc("sessions_from_peers_total", "Changes of sessions that were taken over from peers."),
-		refused:   desc("sessions_refused_total", "Sessions that were not learned for want of room."),
-		ended:     desc("sessions_ended_total", "Learned sessions that are no more: expired, deleted by their application, or evicted where there was no room.", "reason"),
-		broken:    desc("sessions_broken_total", "Requests whose session had lost its member, in any mode of affinity.", "service", "domain", "sub_domain"),
+		sessions:  desc("sticky_entries", "Learned sessions that are kept."),
+		most:      desc("sticky_entries_max", "Learned sessions that are kept at most."),
+		tenants:   desc("sticky_tenants", "Tenants that have learned sessions."),
+		learned:   desc("sticky_learned_total", "Sessions that answers of members began, or bound to another member."),
+		fromPeers: desc("sticky_from_peers_total", "Changes of sessions that were taken over from peers."),
+		refused:   desc("sticky_refused_total", "Sessions that were not learned for want of room."),
+		ended:     desc("sticky_ended_total", "Learned sessions that are no more: expired, deleted by their application, or evicted where there was no room.", "reason"),
+		broken:    desc("sticky_broken_total", "Requests whose session had lost its member, in any mode of affinity.", "service", "domain", "sub_domain"),
 	}
 }
 

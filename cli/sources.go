@@ -59,7 +59,7 @@ func (lb *loadBalancer) gossipView() *admin.Gossip {
 		return nil
 	}
 	s := lb.gossip.Status()
-	v := &admin.Gossip{Node: lb.node, Address: s.Address, Joined: s.Joined, Encrypted: s.Encrypted, Health: s.HealthScore,
+	v := &admin.Gossip{Node: lb.node, Address: s.Address, Joined: s.Joined, Encrypted: s.Encrypted, Health: s.HealthScore, ConvergenceSeconds: s.Convergence.Seconds(),
 		Nodes: map[string]int{"alive": s.Alive, "failed": s.Failed, "left": s.Left}, Restarts: s.Restarts, LastError: s.LastError,
 		Stalls: s.Stalls, Overloads: s.Overloads, Conflicts: s.Conflicts, Forged: s.Forged, Trouble: s.Trouble}
 	if !s.TroubleAt.IsZero() {

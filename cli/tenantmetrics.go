@@ -14,7 +14,8 @@ const topTenants = 20
 
 // tenantMetrics turns what is counted of tenants into metrics when asked.
 type tenantMetrics struct {
-	lb *loadBalancer
+	lb     *loadBalancer
+	series tenantSeries
 
 	up, known, negative, questions, refused, kept, evicted *prometheus.Desc
 	told, busy, requests, limited                          *prometheus.Desc
@@ -34,7 +35,7 @@ func newTenantMetrics(lb *loadBalancer) *tenantMetrics {
 		evicted:   d("directory_evicted_total", "Tenants forgotten because there is no room."),
 		told:      d("directory_told_total", "Tenants of which peers told what their directory said."),
 		busy:      d("tenants_busy", "Tenants whose limits are being counted."),
-		requests:  d("tenant_requests", "Requests of the busiest tenants since the start, and of all others together.", "tenant", "id"),
+		requests:  d("tenant_requests_total", "Requests of the busiest tenants since they are among them, and of all others together.", "tenant", "id"),
 		limited:   d("tenant_limited_total", "Requests of tenants over a limit.", "service", "domain", "sub_domain", "limit", "dry_run"),
 	}
 }
@@ -72,10 +73,11 @@ func (m *tenantMetrics) Collect(ch chan<- prometheus.Metric) {
 	count(m.evicted, v.Evicted)
 	count(m.told, v.Told)
 	gauge(m.busy, float64(v.Busy))
-	for _, u := range v.Top {
-		gauge(m.requests, float64(u.Requests), u.Name, strconv.FormatInt(u.ID, 10))
+	own, other := m.series.next(v.Top, v.Others.Requests)
+	for i, u := range v.Top {
+		count(m.requests, own[i], u.Name, strconv.FormatInt(u.ID, 10))
 	}
-	gauge(m.requests, float64(v.Others.Requests), "other", "")
+	count(m.requests, other, "other", "")
 	for _, c := range m.lb.router.Table().Clusters() {
 		k := c.Config.Key
 		for i, limit := range [...]string{balancer.LimitedInFlight: "in_flight", balancer.LimitedRate: "rate", balancer.LimitedBody: "body"} {

@@ -10,7 +10,7 @@
 // one place that accepts it. Set merges the lists of several sources.
 //
 // Constructors validate and start nothing. Run of Gossip and Agent starts the
-// goroutines of Serf and two of our own and ends them before it returns; a
+// goroutines of Serf and some of our own and ends them before it returns; a
 // question to a node that came back may outlast it by the time of a ping.
 package discovery
 
@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -126,15 +127,15 @@ func (g *Gossip) ReloadKeys() error {
 // Run takes part in the pool until ctx ends, then leaves it. It returns an
 // error only if gossip could not be started at all.
 func (g *Gossip) Run(ctx context.Context) error {
-	watched := make(chan struct{})
+	var watchers sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)
-	go func() {
-		defer close(watched)
+	watchers.Go(func() {
 		debounce(watching, g.pool.changed, publishQuiet, publishMost, func() { g.refresh(watching) })
-	}()
+	})
+	watchers.Go(func() { g.pool.converge(watching) })
 	err := g.pool.run(ctx, nil)
 	stop()
-	<-watched
+	watchers.Wait()
 	return err
 }
 

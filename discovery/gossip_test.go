@@ -174,6 +174,9 @@ func TestGossipAgentJoinsDrainsAndLeaves(t *testing.T) {
 	if st.Alive != 4 || !st.Joined || !st.Encrypted || st.Address != lb1.addr || st.LastError != "" {
 		t.Fatalf("status %+v", st)
 	}
+	if took, ok := lb1.pool.spread(t.Context()); !ok || took <= 0 || took >= convergenceMost {
+		t.Errorf("news reached everybody after %v, %v", took, ok)
+	}
 	ended := make(chan time.Duration, 1)
 	go func() { ended <- stop1() }()
 	lb1.wait("w2@d web1@d!", 5*time.Second)
@@ -355,4 +358,13 @@ func freePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
+}
+
+// TestGossipSpread: alone there is nobody whom news could reach.
+func TestGossipSpread(t *testing.T) {
+	t.Parallel()
+	lb := startGossip(t, "lb1", GossipConfig{})
+	if took, ok := lb.pool.spread(t.Context()); !ok || took != 0 {
+		t.Errorf("alone: %v, %v", took, ok)
+	}
 }

@@ -35,9 +35,12 @@ type Status struct {
 	Encrypted   bool      `json:"encrypted"`
 	Address     string    `json:"address"`        // what others join
 	Since       time.Time `json:"since,omitzero"` // when this Serf was created; zero while there is none
-	Restarts    int       `json:"restarts"`       // how often Serf had to be created again
-	LastError   string    `json:"last_error"`     // of start, join or leave; empty once joined
-	ErrorAt     time.Time `json:"error_at,omitzero"`
+	// Convergence is how long the last news took to nearly all others; 0: not
+	// measured, or there are none.
+	Convergence time.Duration `json:"convergence"`
+	Restarts    int           `json:"restarts"`   // how often Serf had to be created again
+	LastError   string        `json:"last_error"` // of start, join or leave; empty once joined
+	ErrorAt     time.Time     `json:"error_at,omitzero"`
 
 	Stalls    uint64    `json:"stalls"`    // how often this process stood still
 	Overloads uint64    `json:"overloads"` // how often messages or events came faster than they were taken
@@ -64,6 +67,7 @@ type pool struct {
 	ended    chan struct{} // closed once run returned
 
 	overloads, conflicts, forged atomic.Uint64
+	convergence                  atomic.Int64 // of the last measurement, in nanoseconds
 
 	tagging sync.Mutex // one change of tags at a time, so that no older ones come last
 
@@ -354,7 +358,8 @@ func (p *pool) status() Status {
 	p.mu.Lock()
 	s := p.serf
 	st := Status{Since: p.since, Restarts: p.restarts, LastError: p.lastErr, ErrorAt: p.errAt, Encrypted: p.keys != nil,
-		Stalls: p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Forged: p.forged.Load()}
+		Convergence: time.Duration(p.convergence.Load()),
+		Stalls:      p.steady.stalls.Load(), Overloads: p.overloads.Load(), Conflicts: p.conflicts.Load(), Forged: p.forged.Load()}
 	if p.addr.IsValid() {
 		st.Address = p.addr.String()
 	}

@@ -115,8 +115,8 @@ func TestDriverFailsForGood(t *testing.T) {
 	if n := len(d.ordered()); n != 5 {
 		t.Errorf("%d orders, want 5", n)
 	}
-	if v := s.jetway.Metric(`jetway_scaling_alarm{domain="el.domain",sub_domain="worker"}`); v != "1" {
-		t.Errorf("jetway_scaling_alarm is %q", v)
+	if v := s.jetway.Metric(`jetway_autoscale_alarm{domain="el.domain",sub_domain="worker"}`); v != "1" {
+		t.Errorf("jetway_autoscale_alarm is %q", v)
 	}
 	d.be("")
 	run(t, 0, "scale", "el.domain", "--release", "--admin", s.jetway.Admin)
@@ -142,8 +142,8 @@ func TestDriverLies(t *testing.T) {
 	if stop.start != first.order || stop.member != "" || stop.count != 1 {
 		t.Errorf("stopped %+v, want what is left of %s", stop, first.order)
 	}
-	if v := s.jetway.Metric("jetway_scaling_failures_total"); v != "1" {
-		t.Errorf("jetway_scaling_failures_total is %q, want 1", v)
+	if v := s.jetway.Metric("jetway_autoscale_failures_total"); v != "1" {
+		t.Errorf("jetway_autoscale_failures_total is %q, want 1", v)
 	}
 	s.startup = "60s" // the honest one may take its time
 	s.jetway.Reload(t, s.config())

@@ -261,7 +261,7 @@ func TestDryRun(t *testing.T) {
 	if n := s.Metric(`jetway_tenant_limited_total{domain="jet.domain",dry_run="true",limit="rate",service="app",sub_domain="worker"}`); n == "" || n == "0" {
 		t.Errorf("%q counted", n)
 	}
-	if n := s.Metric(`jetway_tenant_requests{id="1",tenant="t1"}`); n != "20" {
+	if n := s.Metric(`jetway_tenant_requests_total{id="1",tenant="t1"}`); n != "20" {
 		t.Errorf("%q requests of t1, want 20", n)
 	}
 }
