@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -235,15 +237,38 @@ func TestWritersAside(t *testing.T) {
 	fmt.Println("writers:", tried.Load(), refused.Load(), let.Load())
 }
 
-// capacity is how many requests a second this machine serves altogether:
-// client, members and Jetway.
+// capacity is how many requests a second keep all processors of this machine
+// busy: client, members and Jetway together.
 func capacity(t *testing.T, port int) float64 {
-	const span = 5 * time.Second
-	l := startLoad(port, 32, 1e9)
+	const rate, span = 4000, 5 * time.Second
+	l := startLoad(port, 32, rate)
+	time.Sleep(span / 5)
+	l.p99()
+	busy, all := ticks(t)
 	time.Sleep(span)
 	_, n := l.p99()
+	busy2, all2 := ticks(t)
 	l.stop(t)
-	return float64(n) / span.Seconds()
+	return float64(n) / span.Seconds() * float64(all2-all) / float64(busy2-busy)
+}
+
+// ticks returns what the processors have worked, and all they could have.
+func ticks(t *testing.T) (busy, all int) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Skip(err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	for i, f := range strings.Fields(line)[1:9] { // what guests took is in it
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all += n; i != 3 && i != 4 { // idle, and waiting for a disk
+			busy += n
+		}
+	}
+	return busy, all
 }
 
 // TestBlockedAccessLog: a reader of the access log that stopped costs lines,
@@ -260,27 +285,42 @@ func TestBlockedAccessLog(t *testing.T) {
 	var stopped atomic.Bool
 	go func() {
 		b := make([]byte, 64<<10)
-		for !stopped.Load() {
-			if _, err := reader.Read(b); err != nil {
+		for {
+			if stopped.Load() {
+				time.Sleep(time.Millisecond)
+			} else if _, err := reader.Read(b); err != nil {
 				return
 			}
 		}
 	}()
 	s := start(t, "", fmt.Sprintf("  access_log: {path: %q}", pipe))
-	span, rate := 2*time.Second, 1000.0
+	span, rate, rounds := time.Second, 1000.0, 1
 	if harness.Long() {
-		span = 15 * time.Second
-		rate = 0.7 * capacity(t, s.port)
+		span, rate, rounds = 6*time.Second, 0.7*capacity(t, s.port), 7
 	}
 	l := startLoad(s.port, 32, rate)
-	time.Sleep(span)
-	read, n := l.p99()
-	stopped.Store(true)
-	time.Sleep(span)
-	blocked, m := l.p99()
-	t.Logf("%.0f requests/s: read: p99 %s of %d; blocked: p99 %s of %d", rate, read, n, blocked, m)
-	if harness.Long() && !within(read, blocked) {
-		t.Errorf("p99 %s while the log is blocked, %s before", blocked, read)
+	var read, blocked []time.Duration
+	for range rounds { // in turns, because the machine changes
+		for _, stop := range [...]bool{false, true} {
+			stopped.Store(stop)
+			l.p99() // what was due before
+			time.Sleep(span)
+			p99, n := l.p99()
+			if n == 0 {
+				t.Fatalf("no answers, blocked: %v", stop)
+			}
+			if stop {
+				blocked = append(blocked, p99)
+			} else {
+				read = append(read, p99)
+			}
+		}
+	}
+	t.Logf("%.0f requests/s: p99 while the log is read %s, while it is blocked %s", rate, read, blocked)
+	slices.Sort(read)
+	slices.Sort(blocked)
+	if median, noise := blocked[rounds/2], read[rounds-1]; harness.Long() && median > noise && !within(read[rounds/2], median) {
+		t.Errorf("median p99 %s while the log is blocked; while it is read %s, at most %s", median, read[rounds/2], noise)
 	}
 	if harness.Long() {
 		eventually(t, "lines are dropped and counted", func() bool {
