@@ -217,6 +217,12 @@ func (u *Upstream) setNote(now int64, note uint64, on bool, reason string) {
 		} else {
 			u.mark(0, note)
 		}
+		switch drains := u.note.Load()&(noteDrained|noteDraining) != 0; {
+		case !drains:
+			u.drainFrom.Store(0)
+		case u.drainFrom.Load() == 0:
+			u.drainFrom.Store(now)
+		}
 		return true
 	})
 }

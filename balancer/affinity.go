@@ -15,6 +15,9 @@ type Affinity struct {
 	Mode AffinityMode
 	// Timeout is how long a session lasts without a request.
 	Timeout time.Duration
+	// Drain is how long a draining member keeps its sessions; 0: until they end
+	// or it leaves.
+	Drain time.Duration
 	// Cookies are the names of the application's session cookies, for
 	// AffinityLearn and AffinityRoute.
 	Cookies []string
@@ -54,12 +57,15 @@ const (
 func (a *Affinity) On() bool { return a.Mode != AffinityNone && a.Mode != "" }
 
 // keeps reports whether the member with index i serves the sessions it has:
-// one that drains does, until they end or it does, and one that is not checked
-// yet, because a restart must not move anybody.
+// one that drains does, until they end or it does, or Affinity.Drain has passed,
+// and one that is not checked yet, because a restart must not move anybody.
 func (v *View) keeps(i int, now int64) bool {
 	s := &v.slots[i]
 	if s.hot.note.Load()&s.mask == 0 {
 		return true
+	}
+	if from := s.endpoint.Upstream.drainFrom.Load(); from != 0 && v.bound.drain > 0 && now-from >= int64(v.bound.drain) {
+		return false
 	}
 	v.gradeOf(s, now) // what is over by now ends
 	n := s.hot.note.Load() & s.mask &^ (noteDrained | noteDraining | notesChecking)
@@ -71,6 +77,7 @@ func (v *View) keeps(i int, now int64) bool {
 type bindings struct {
 	members map[uint64]int32 // by session.MemberID
 	routes  map[string]int32 // by member id and short id
+	drain   time.Duration    // see Affinity
 }
 
 // bind makes the bindings of a finished view.
@@ -79,6 +86,7 @@ func (v *View) bind(a *Affinity) {
 		return
 	}
 	v.bound.members = make(map[uint64]int32, len(v.slots))
+	v.bound.drain = a.Drain
 	if a.Mode == AffinityRoute {
 		v.bound.routes = make(map[string]int32, 2*len(v.slots))
 	}

@@ -288,6 +288,7 @@ func (r *Router) upstreamLocked(m *Member, members int) *Upstream {
 		}
 		if w.drained {
 			u.mark(noteDrained, 0)
+			u.drainFrom.Store(now)
 		}
 	}
 	old := u.member.Swap(m)

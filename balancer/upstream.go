@@ -32,6 +32,7 @@ type Upstream struct {
 	outUntil  atomic.Int64 // end of the ejection, unix nanoseconds, as all below
 	waitUntil atomic.Int64 // then it is used without a first good check
 	changed   atomic.Int64 // the newest verdict: evidence that began before is void
+	drainFrom atomic.Int64 // it began to drain; 0: it does not
 	slowFrom  atomic.Int64 // slow start began
 	slowFor   atomic.Int64 // and lasts, nanoseconds
 

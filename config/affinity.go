@@ -20,6 +20,7 @@ func (d *serviceDecoder) affinity(o object, a *balancer.Affinity) {
 	mode := read(o, "mode", &a.Mode, parseChoice(balancer.AffinityCookie, balancer.AffinityRoute, balancer.AffinityLearn,
 		balancer.AffinitySource, balancer.AffinityNone))
 	read(o, "timeout", &a.Timeout, parseSessionTimeout)
+	read(o, "drain", &a.Drain, parseDuration)
 	readFile(o, "key_file", &a.KeyFile, checkCookieKeys)
 	cookies := readList(o, "cookies", &a.Cookies, parseCookieName)
 	read(o, "strip_unknown", &a.StripUnknown, parseBool)
@@ -133,6 +134,7 @@ func checkCookieKeys(path string) error {
 func printAffinity(p printer, a *balancer.Affinity) {
 	p.text("mode", string(a.Mode))
 	p.plain("timeout", formatDuration(a.Timeout))
+	p.plain("drain", formatDuration(a.Drain))
 	p.text("key_file", a.KeyFile)
 	p.texts("cookies", a.Cookies)
 	p.plain("strip_unknown", a.StripUnknown)

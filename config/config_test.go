@@ -54,7 +54,7 @@ services:
     retry: {budget: 0.07%}
     limits: {body: 1MiB}
     rewrite: {location: true, cookies: true}
-    affinity: {mode: learn, key_file: c.key, cookies: [sid], strip_unknown: true, source: "header:X-Device", cookie: {name: LB, path: /app, same_site: none, max_age: 1h}}
+    affinity: {mode: learn, key_file: c.key, cookies: [sid], strip_unknown: true, drain: 5m, source: "header:X-Device", cookie: {name: LB, path: /app, same_site: none, max_age: 1h}}
     health: {type: http, path: "/ok?x=1", host: h.example.com, status: "200,210-299", body: fine, interval: 3s, timeout: 500ms, fall: 4, rise: 1, failures: 0, server_errors: true, max_ejected: 25%, slow_start: 0s}
     balance: {hash: "header:X-Key"}
     domains:
@@ -138,7 +138,7 @@ func TestEveryKey(t *testing.T) {
 	// What a level does not say comes from the one above, key by key.
 	mgt, worker, esb := c.Clusters[0], c.Clusters[1], c.Clusters[2]
 	learned := balancer.Affinity{Mode: balancer.AffinityLearn, Timeout: 20 * time.Minute, KeyFile: "/etc/jetway/c.key", Cookies: []string{"sid"},
-		StripUnknown: true, Header: "x-device", Cookie: balancer.StickyCookie{Name: "LB", Path: "/app", SameSite: "None", MaxAge: time.Hour}}
+		StripUnknown: true, Drain: 5 * time.Minute, Header: "x-device", Cookie: balancer.StickyCookie{Name: "LB", Path: "/app", SameSite: "None", MaxAge: time.Hour}}
 	equal(t, "affinity of worker", worker.Affinity, learned)
 	learned.Mode = balancer.AffinityNone
 	equal(t, "affinity of mgt", mgt.Affinity, learned)

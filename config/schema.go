@@ -269,6 +269,7 @@ func schema() []key {
 		{"<block>.affinity", "section", noDefault, "how a client stays with its member"},
 		{"<block>.affinity.mode", "cookie, route, learn, source or none", "cookie", "by a cookie of Jetway's own, by a suffix in the application's session cookie, by remembering that cookie, by where the client comes from, or not at all; see [sessions](sessions.md)"},
 		{"<block>.affinity.timeout", "duration", "the session_timeout", "how long a session lasts without a request; modes cookie and learn"},
+		{"<block>.affinity.drain", "duration", "0s", "how long a member that drains keeps its sessions, by whatever it drains; then they go to another one. 0s: until they end or it leaves"},
 		{"<block>.affinity.key_file", "file", `""`, "keys of cookies, the one in use first and at most one from before, by jetway keygen cookie; the same file on all load balancers; empty: a key in state_dir, or of this process"},
 		{"<block>.affinity.cookies", "list of cookie names", "JSESSIONID, PHPSESSID", "the application's session cookies; modes learn and route"},
 		{"<block>.affinity.strip_unknown", "true or false", "false", "session cookies that nothing is known of are kept from members; mode learn"},
