@@ -71,6 +71,7 @@ type Sources struct {
 	Gossip     func() *Gossip                                      // nil where there is no gossip; may be nil itself
 	GossipKeys func(context.Context, KeyOrder) (GossipKeys, error) // may be nil
 	Rejected   func() []Rejected
+	Troubles   func() []string                                            // what is wrong beside the configuration, a line each; may be nil
 	Tenants    func(top int) Tenants                                      // may be nil
 	Tenant     func(ctx context.Context, name string) (TenantView, error) // may be nil
 	Standby    Standby

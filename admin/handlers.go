@@ -160,6 +160,9 @@ func (s *Server) overview(w http.ResponseWriter, _ *http.Request) {
 		State: state, Reason: reason, InFlight: s.src.InFlight(), Listeners: texts(s.src.Listeners()),
 		Config: conf.File, Version: conf.Version, Warnings: list(conf.Warnings), LastReload: s.src.LastReload(),
 		Generation: t.Generation(), Clusters: []ClusterView{}, Gossip: s.gossip()}
+	if s.src.Troubles != nil {
+		v.Warnings = append(v.Warnings, s.src.Troubles()...)
+	}
 	if s.src.Standby.Differ != nil {
 		v.Differ = s.src.Standby.Differ()
 	}

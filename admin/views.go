@@ -78,7 +78,7 @@ type Overview struct {
 	Version    string        `json:"config_version"` // what must be equal on all peers
 	Differ     []string      `json:"config_differs"` // peers that have another one, in words
 	LastReload Reload        `json:"last_reload"`
-	Warnings   []string      `json:"warnings"`
+	Warnings   []string      `json:"warnings"`   // of the configuration, and what else is wrong now
 	Generation uint64        `json:"generation"` // rebuilds of the routing table
 	Clusters   []ClusterView `json:"clusters"`
 	Gossip     *Gossip       `json:"gossip,omitempty"`

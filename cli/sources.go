@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"github.com/prometheus/client_golang/prometheus"
+	"time"
 
 	"jetway/admin"
 	"jetway/config"
@@ -23,6 +25,7 @@ func (lb *loadBalancer) sources(cfg *config.Config) admin.Sources {
 		Gossip:      lb.gossipView,
 		GossipKeys:  lb.gossipKeys,
 		Rejected:    lb.rejected,
+		Troubles:    lb.troubles,
 		Tenants:     lb.installationTenants,
 		Tenant:      lb.tenant,
 		Events:      lb.logging.events,
@@ -66,6 +69,22 @@ func (lb *loadBalancer) gossipView() *admin.Gossip {
 		v.TroubleAt = &s.TroubleAt
 	}
 	return v
+}
+
+// troubles says what operators should look after.
+func (lb *loadBalancer) troubles() []string {
+	lines := lb.server.Troubles(time.Now())
+	for _, s := range lb.execs.Status() {
+		if s.Error == "" {
+			continue
+		}
+		last := "there was none before"
+		if !s.Good.IsZero() {
+			last = fmt.Sprintf("that of %s stays, with %d members", s.Good.UTC().Format(time.RFC3339), s.Members)
+		}
+		lines = append(lines, fmt.Sprintf("membership.exec %q gives no list, %s: %s", s.Name, last, s.Error))
+	}
+	return lines
 }
 
 // rejected lists who is left out, by gossip and by the merge of all sources.

@@ -170,7 +170,7 @@ func (o object) has(name string) bool {
 }
 
 func article(kind string) string {
-	if kind == "none" || strings.Contains(kind, " or ") {
+	if kind == "none" || kind == "status codes" || kind == "ports" || strings.Contains(kind, " or ") {
 		return kind
 	}
 	if strings.ContainsRune("aeiouAEIOU", rune(kind[0])) {

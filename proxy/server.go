@@ -310,8 +310,18 @@ func (s *Server) listenerOn(address string) *listener {
 	return nil
 }
 
+// Troubles says what is wrong with the listeners at now, a line each.
+func (s *Server) Troubles(now time.Time) (lines []string) {
+	s.eachCertificate(func(listener string, p *certPair) {
+		if what := p.trouble(now); what != "" {
+			lines = append(lines, fmt.Sprintf("listener %q: %s", listener, what))
+		}
+	})
+	return lines
+}
+
 // eachCertificate reports the certificates in use.
-func (s *Server) eachCertificate(report func(listener, file string, end time.Time)) {
+func (s *Server) eachCertificate(report func(listener string, p *certPair)) {
 	s.mu.Lock()
 	listeners := s.listeners
 	s.mu.Unlock()
@@ -320,8 +330,8 @@ func (s *Server) eachCertificate(report func(listener, file string, end time.Tim
 		if st.certs == nil {
 			continue
 		}
-		for _, p := range st.certs.pairs {
-			report(st.Name, p.CertFile, p.pair.Leaf.NotAfter)
+		for i := range st.certs.pairs {
+			report(st.Name, &st.certs.pairs[i])
 		}
 	}
 }

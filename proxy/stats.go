@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -79,8 +78,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	count(c.turnedAway, st.refused[tooMany].Load(), "connections")
 	count(c.turnedAway, st.refused[tooManyOfSource].Load(), "connections_per_source")
 	gauge(c.limit, float64(c.s.settings.Load().connections))
-	c.s.eachCertificate(func(listener, file string, end time.Time) {
-		ch <- prometheus.MustNewConstMetric(c.notAfter, prometheus.GaugeValue, float64(end.Unix()), listener, file)
+	c.s.eachCertificate(func(listener string, p *certPair) {
+		ch <- prometheus.MustNewConstMetric(c.notAfter, prometheus.GaugeValue, float64(p.pair.Leaf.NotAfter.Unix()), listener, p.CertFile)
 	})
 	log := c.s.journal.Stats()
 	count(c.logged, log.Lines)

@@ -27,6 +27,7 @@ type certStore struct {
 type certPair struct {
 	Certificate
 	pair *tls.Certificate
+	kept error // why the files are not in use, but what they held before
 }
 
 // newCertStore reads the certificates. One that cannot be read or has expired
@@ -36,7 +37,9 @@ func newCertStore(listener string, files []Certificate, before *certStore, log z
 	cs := &certStore{exact: map[string]*tls.Certificate{}, wildcard: map[string]*tls.Certificate{}}
 	for _, f := range files {
 		pair, err := loadPair(f)
+		var kept error
 		if old := before.find(f); err != nil && old != nil {
+			kept = err
 			log.Error().Err(err).Str("listener", listener).Time("not_after", old.Leaf.NotAfter).Msg("certificate not replaced, the old one stays")
 			pair, err = old, nil
 		}
@@ -47,6 +50,7 @@ func newCertStore(listener string, files []Certificate, before *certStore, log z
 			log.Error().Err(err).Str("listener", listener).Str("cert_file", f.CertFile).Msg("certificate has expired")
 		}
 		cs.add(f, pair)
+		cs.pairs[len(cs.pairs)-1].kept = kept
 	}
 	if len(cs.pairs) == 0 {
 		return nil, fmt.Errorf("cannot use TLS on listener %q: it has no certificate", listener)
@@ -68,6 +72,24 @@ func loadPair(f Certificate) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
+// certificateWarning is how long before its end a certificate is worth a word.
+const certificateWarning = 7 * 24 * time.Hour
+
+// trouble says what is wrong with a certificate at now; empty: nothing.
+func (p *certPair) trouble(now time.Time) string {
+	end := p.pair.Leaf.NotAfter
+	until := end.UTC().Format(time.RFC3339)
+	switch {
+	case p.kept != nil:
+		return fmt.Sprintf("certificate %q was not replaced, the one before stays until %s: %s", p.CertFile, until, p.kept)
+	case now.After(end):
+		return fmt.Sprintf("certificate %q has expired on %s", p.CertFile, until)
+	case now.After(end.Add(-certificateWarning)):
+		return fmt.Sprintf("certificate %q ends on %s", p.CertFile, until)
+	}
+	return ""
+}
+
 // find returns the pair of the same files if it has not expired.
 func (cs *certStore) find(f Certificate) *tls.Certificate {
 	if cs == nil {
@@ -82,7 +104,7 @@ func (cs *certStore) find(f Certificate) *tls.Certificate {
 }
 
 func (cs *certStore) add(f Certificate, pair *tls.Certificate) {
-	cs.pairs = append(cs.pairs, certPair{f, pair})
+	cs.pairs = append(cs.pairs, certPair{Certificate: f, pair: pair})
 	names := pair.Leaf.DNSNames
 	if len(names) == 0 {
 		names = []string{pair.Leaf.Subject.CommonName}

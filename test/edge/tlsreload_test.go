@@ -165,6 +165,9 @@ func TestTLSBadCertificate(t *testing.T) {
 		if !strings.Contains(news, `"level":"error"`) && !strings.Contains(news, `"level":"warn"`) || !strings.Contains(news, "site.crt") && !strings.Contains(news, "certificate") {
 			t.Errorf("%s: the log does not tell:\n%s", what, news)
 		}
+		if _, now := j.Get("/api/v1/overview"); !strings.Contains(now, `site.crt\" was not replaced, the one before stays until `) {
+			t.Errorf("%s: the overview does not tell:\n%s", what, now)
+		}
 	}
 	f("expired", late.certPEM, late.keyPEM)
 	f("no PEM", "garbage", old.keyPEM)
@@ -175,4 +178,7 @@ func TestTLSBadCertificate(t *testing.T) {
 	j.WriteFile(t, "site.key", other.keyPEM)
 	eventually(t, 10*time.Second, "the good one is found without a signal", func() bool { return serial() == other.Leaf.SerialNumber.String() })
 	notAfter(other)
+	if _, now := j.Get("/api/v1/overview"); strings.Contains(now, "was not replaced") {
+		t.Errorf("the overview still tells of it:\n%s", now)
+	}
 }

@@ -201,6 +201,9 @@ func TestExec(t *testing.T) {
 	bad("no JSON", "echo hello\n", "line 1 column")
 	bad("an unknown key", list(`[{"domain": "d", "hots": "x"}]`), `unknown field \"hots\"`)
 	bad("a bad member", list("["+member("e2", two.Port, "")+",\n"+member("e3", 99999, "")+"]"), "member 2 of the list")
+	if _, out := j.Get("/api/v1/overview"); !strings.Contains(out, `membership.exec \"cloud\" gives no list, that of `) || !strings.Contains(out, "member 2 of the list") {
+		t.Errorf("the overview does not tell of the command:\n%s", out)
+	}
 	bad("silence", "sleep 100\n", "took longer than 1s")
 	bad("a flood", "yes\n", "longer than 8 MiB")
 	bad("a child that stays", "sleep 100 &\n", "it left a process behind")
