@@ -11,37 +11,41 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// Stdout as a path is standard output.
-const Stdout = "-"
 
 const (
 	// FlushEvery is the longest that a line waits while the file takes them.
 	FlushEvery = 200 * time.Millisecond
 	// LineMax bounds one line in bytes; longer ones are dropped.
 	LineMax = 32 << 10
-	// bufferSize is that of one buffer, buffersMax their number, made when needed.
-	bufferSize = 64 << 10
-	buffersMax = 64
-	// shards spread the producers, so that two of them rarely meet.
-	shards = 8
+	// bufferSize is that of one buffer, which is written once it is full or
+	// FlushEvery is over. To wake the goroutine that writes, and its way into
+	// the file system, which is in no cache of the processor by then, costs as
+	// much as some hundred lines do; of more at a time the system also makes
+	// larger pages.
+	bufferSize = 256 << 10
+	// buffersMax is their number; they are made when needed.
+	buffersMax = 16
+	// roomMin is what must be free in a buffer to begin a line in it.
+	roomMin = 2 << 10
+	// shardsMax bounds the shards that spread the producers, so that two of
+	// them rarely meet: a power of two, like their number.
+	shardsMax = 8
 	// stopWait is how long a stuck file may hold up the end.
 	stopWait = 2 * time.Second
 )
 
 // Writer is one journal. Safe for concurrent use.
 type Writer struct {
-	shards [shards]shard
-	free   buffers
-	full   chan []byte // on their way to the file; never more than there are buffers
+	shards []shard
+	bufs   buffers
+	ready  chan struct{} // there is a full buffer
 	change chan struct{}
 
 	mu      sync.Mutex // guards all below
@@ -49,21 +53,16 @@ type Writer struct {
 	next    target     // where it shall write
 	pending bool       // next is meant
 
-	lines, dropped, failures atomic.Uint64
-	failing                  atomic.Bool
-}
-
-// target is a place for lines.
-type target struct {
-	path string
-	file io.WriteCloser // nil: lines are thrown away
+	lost, failures atomic.Uint64 // lost: by writing
+	failing        atomic.Bool
 }
 
 // shard is the buffer that some of the producers fill.
 type shard struct {
-	mu  sync.Mutex // guards buf
-	buf []byte     // nil: none
-	_   [96]byte   // two cores that fill two shards share no cache line
+	mu             sync.Mutex // guards all below
+	buf            []byte     // nil: none
+	lines, dropped uint64
+	_              [80]byte // two cores that fill two shards share no cache line
 }
 
 // Stats are what a journal counts.
@@ -76,7 +75,11 @@ type Stats struct {
 
 // New returns a Writer that writes nowhere yet.
 func New() *Writer {
-	return &Writer{full: make(chan []byte, buffersMax), change: make(chan struct{}, 1)}
+	n := 1 // shards: as many as there can be producers at a time, or a bit more
+	for n < min(runtime.GOMAXPROCS(0), shardsMax) {
+		n *= 2
+	}
+	return &Writer{shards: make([]shard, n), ready: make(chan struct{}, 1), change: make(chan struct{}, 1)}
 }
 
 // Prepare opens a file for appending, or makes it; empty is none. A named pipe
@@ -134,88 +137,96 @@ func (w *Writer) Path() string {
 	return w.now.path
 }
 
-func (t *target) close() {
-	if t.file != nil {
-		t.file.Close() // nothing is buffered in it
-	}
-}
-
-// giveUp lets a write that is stuck, which only pipes can be, end at a time.
-func (t *target) giveUp(at time.Time) {
-	if f, ok := t.file.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		f.SetWriteDeadline(at) // files of other kinds have none and refuse
-	}
-}
-
-func open(path string) (io.WriteCloser, error) {
-	if path == Stdout {
-		return stdout{}, nil
-	}
-	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
-	if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeNamedPipe != 0 {
-		flags = os.O_RDWR // so that the open does not wait for a reader, nor the write fail without one
-	}
-	f, err := os.OpenFile(path, flags|nonBlock, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open log %q: %w", path, cause(err))
-	}
-	return f, nil
-}
-
-func cause(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
-}
-
-// stdout is not ours to close.
-type stdout struct{}
-
-func (stdout) Write(p []byte) (int, error) { return os.Stdout.Write(p) }
-func (stdout) Close() error                { return nil }
-
 // Stats returns what was counted so far.
 func (w *Writer) Stats() Stats {
-	return Stats{w.lines.Load(), w.dropped.Load(), w.failures.Load(), w.failing.Load()}
+	st := Stats{Dropped: w.lost.Load(), Failures: w.failures.Load(), Failing: w.failing.Load()}
+	for i := range w.shards {
+		sh := &w.shards[i]
+		sh.mu.Lock()
+		st.Lines += sh.lines
+		st.Dropped += sh.dropped
+		sh.mu.Unlock()
+	}
+	return st
 }
 
 // Append takes a line with its newline. It never blocks on the file; false
 // means that there was no room. The producer chooses its shard, any number, and
 // keeps to it where the order of its lines matters. line is copied.
 func (w *Writer) Append(producer uint32, line []byte) bool {
-	sh := &w.shards[producer%shards]
-	sh.mu.Lock()
-	if len(sh.buf)+len(line) > cap(sh.buf) && !w.turnLocked(sh) || len(line) > LineMax {
-		sh.mu.Unlock()
-		w.dropped.Add(1)
+	l, b, ok := w.Begin(producer)
+	if !ok {
 		return false
 	}
-	sh.buf = append(sh.buf, line...)
-	sh.mu.Unlock()
-	w.lines.Add(1)
+	defer l.End()
+	return l.Keep(append(b, line...))
+}
+
+// Line is one that its producer makes where it is collected: Begin, Keep, End.
+type Line struct {
+	w  *Writer
+	sh *shard
+}
+
+// Begin returns an empty slice to append one line to, at once: until End, which
+// must follow whatever happens, other producers of the same shard wait. false
+// means that there is no room, that the line counts as dropped and that there
+// is nothing to end. A line may grow out of the slice.
+func (w *Writer) Begin(producer uint32) (l Line, b []byte, ok bool) {
+	sh := &w.shards[producer&uint32(len(w.shards)-1)]
+	sh.mu.Lock()
+	if cap(sh.buf)-len(sh.buf) < roomMin && !w.turnLocked(sh) {
+		sh.dropped++
+		sh.mu.Unlock()
+		return l, nil, false
+	}
+	return Line{w, sh}, sh.buf[len(sh.buf):], true
+}
+
+// Keep takes the line, with its newline, that was appended to the slice of
+// Begin. It is called once, or not at all where there is none; false means that
+// it was dropped.
+func (l Line) Keep(b []byte) bool {
+	sh := l.sh
+	grown := cap(b) != cap(sh.buf)-len(sh.buf)
+	if len(b) > LineMax || grown && !l.w.turnLocked(sh) {
+		sh.dropped++
+		return false
+	}
+	if grown {
+		sh.buf = append(sh.buf, b...)
+	} else {
+		sh.buf = sh.buf[:len(sh.buf)+len(b)]
+	}
+	sh.lines++
 	return true
 }
 
+// End lets other producers go on.
+func (l Line) End() { l.sh.mu.Unlock() }
+
 // turnLocked hands the buffer of a shard to the writer and gets another one.
 func (w *Writer) turnLocked(sh *shard) bool {
-	next, ok := w.free.take()
+	next, ok := w.bufs.take()
 	if !ok {
 		return false
 	}
 	if sh.buf != nil {
-		w.full <- sh.buf // has room for all buffers
+		w.bufs.fill(sh.buf)
+		select {
+		case w.ready <- struct{}{}:
+		default: // it is awake, or will be
+		}
 	}
 	sh.buf = next
 	return true
 }
 
-// buffers are those that nobody uses, the newest last: that is taken first,
-// because the processor still has it in its cache.
+// buffers are those that no shard has.
 type buffers struct {
 	mu   sync.Mutex // guards all below
-	idle [][]byte
+	idle [][]byte   // the newest last: it is taken first, because the processor still has it in its cache
+	full [][]byte   // on their way to the file, the oldest first
 	made int
 }
 
@@ -233,6 +244,29 @@ func (f *buffers) take() ([]byte, bool) {
 	}
 	f.made++
 	return make([]byte, 0, bufferSize), true
+}
+
+// fill adds one that is to be written.
+func (f *buffers) fill(b []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.full = append(f.full, b)
+}
+
+// waiting returns how many are to be written.
+func (f *buffers) waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.full)
+}
+
+// next returns one that is to be written; there must be one.
+func (f *buffers) next() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.full[0]
+	f.full = slices.Delete(f.full, 0, 1)
+	return b
 }
 
 func (f *buffers) giveBack(b []byte) {
@@ -270,11 +304,10 @@ func (w *Writer) write(ctx context.Context, report func(error)) {
 	w.swap()
 	for {
 		select {
-		case b := <-w.full:
-			w.put(b, report)
-			w.free.giveBack(b)
+		case <-w.ready:
+			w.flush(report)
 		case <-tick.C:
-			w.collect()
+			w.drain(report)
 		case <-w.change:
 			w.drain(report) // what came before the change belongs to the old file
 			w.swap()
@@ -302,28 +335,24 @@ func (w *Writer) swap() {
 
 // drain writes what is there.
 func (w *Writer) drain(report func(error)) {
-	w.collect()
-	for {
-		select {
-		case b := <-w.full:
-			w.put(b, report)
-			w.free.giveBack(b)
-		default:
-			return
-		}
-	}
-}
-
-// collect sends what is in the shards on its way, behind what is there already.
-func (w *Writer) collect() {
 	for i := range w.shards {
 		sh := &w.shards[i]
 		sh.mu.Lock()
 		if len(sh.buf) > 0 {
-			w.full <- sh.buf // has room for all buffers
+			w.bufs.fill(sh.buf)
 			sh.buf = nil
 		}
 		sh.mu.Unlock()
+	}
+	w.flush(report)
+}
+
+// flush writes the buffers that are full now.
+func (w *Writer) flush(report func(error)) {
+	for range w.bufs.waiting() {
+		b := w.bufs.next()
+		w.put(b, report)
+		w.bufs.giveBack(b)
 	}
 }
 
@@ -338,7 +367,7 @@ func (w *Writer) put(b []byte, report func(error)) {
 	n, err := to.file.Write(b)
 	if err != nil {
 		w.failures.Add(1)
-		w.dropped.Add(countLines(b[n:]))
+		w.lost.Add(countLines(b[n:]))
 	}
 	if failing := err != nil; failing != w.failing.Swap(failing) {
 		if failing {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -302,6 +303,96 @@ func BenchmarkAppend(b *testing.B) {
 		for pb.Next() {
 			n++
 			w.Append(n, line)
+		}
+	})
+}
+
+// A line may be made in the buffer: one that outgrows it is taken all the same,
+// one that is too long is not, and a producer that panics leaves nothing behind.
+func TestLinesMadeInPlace(t *testing.T) {
+	s := &sink{}
+	w := writerTo("x", s)
+	w.swap()
+	add := func(n int) (kept bool) {
+		l, b, ok := w.Begin(3)
+		if !ok {
+			t.Fatal("no room")
+		}
+		defer l.End()
+		for range n - 1 {
+			b = append(b, 'z')
+		}
+		return l.Keep(append(b, '\n'))
+	}
+	panics := func() {
+		defer func() { recover() }()
+		l, b, _ := w.Begin(3)
+		defer l.End()
+		_ = append(b, "half"...)
+		panic("a mistake")
+	}
+	var want []int
+	for i := range 60 {
+		n := i*617%LineMax + 1
+		if panics(); !add(n) {
+			t.Fatalf("a line of %d bytes is dropped", n)
+		}
+		want = append(want, n-1)
+	}
+	if add(LineMax + 1) {
+		t.Fatal("too long a line is kept")
+	}
+	w.drain(func(err error) { t.Error(err) })
+	var got []int
+	for _, l := range s.lines() {
+		if strings.Trim(l, "z") != "" {
+			t.Fatalf("line %q", l)
+		}
+		got = append(got, len(l))
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("lines of %d bytes, want %d", got, want)
+	}
+	if st := w.Stats(); st.Lines != 60 || st.Dropped != 1 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// Lines wait for others, but not for long.
+func TestWrittenInBatchesOrInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		w := writerTo("x", s)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx, func(error) {}) }()
+		synctest.Wait()
+		line := []byte(strings.Repeat("y", 999) + "\n")
+		written := func() int {
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.buf.Len()
+		}
+		for n := 0; n < bufferSize*9/10; n += len(line) {
+			w.Append(0, line)
+		}
+		if n := written(); n > 0 {
+			t.Fatalf("%d bytes are written before it is worth it", n)
+		}
+		for n := 0; n < bufferSize/4; n += len(line) {
+			w.Append(0, line)
+		}
+		if n := written(); n < bufferSize-roomMin-len(line) {
+			t.Fatalf("only %d bytes are written", n)
+		}
+		time.Sleep(FlushEvery + time.Millisecond)
+		if n, all := written(), int(w.Stats().Lines)*len(line); n != all {
+			t.Fatalf("%d of %d bytes are written in time", n, all)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
 		}
 	})
 }
