@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"jetway/balancer"
-	"jetway/journal"
 )
 
 func TestAccessLogLines(t *testing.T) {
@@ -125,12 +124,13 @@ func FuzzAccessLogInjection(f *testing.F) {
 	text := regexp.MustCompile(`^10\.0\.0\.1 - - \[[^\]]+\] "[^"]+" 200 0 [^ ]+ s - - none - 0 0/0/0/0/1\.500 0 [^ ]+ - tls [^ ]+ 0\n$`)
 	f.Fuzz(func(t *testing.T, hostile []byte) {
 		o := outcomeOf(hostile)
-		l := &accessLog{}
+		l := &accessLog{AccessLogConfig: AccessLogConfig{Format: LogJSON}}
 		line := l.appendJSON(nil, o)
 		var v map[string]any
 		if err := json.Unmarshal(line, &v); err != nil || strings.Count(string(line), "\n") != 1 || v["status"] != 200.0 {
 			t.Fatalf("%v: %q", err, line)
 		}
+		l = &accessLog{AccessLogConfig: AccessLogConfig{Format: LogText}}
 		if line := l.appendText(nil, o); !text.Match(line) {
 			t.Fatalf("%q", line)
 		}
@@ -184,26 +184,4 @@ func TestAppendFixed(t *testing.T) {
 	f(1500*time.Microsecond, "1.500", "0.001500")
 	f(time.Second, "1000", "1")
 	f(61*time.Second+7*time.Microsecond, "61000.007", "61.000007")
-}
-
-func TestAccessLogAllocatesNothing(t *testing.T) {
-	l := &accessLog{out: journal.New()}
-	o := outcomeOf([]byte("/some/path"))
-	line := l.write(1, o, nil)
-	if n := testing.AllocsPerRun(1000, func() { line = l.write(1, o, line) }); n > 0.01 {
-		t.Fatalf("%v allocations", n)
-	}
-}
-
-func BenchmarkAccessLog(b *testing.B) {
-	for _, format := range []LogFormat{LogJSON, LogText} {
-		b.Run(string(format), func(b *testing.B) {
-			l := &accessLog{AccessLogConfig: AccessLogConfig{Format: format}, out: journal.New()}
-			o := outcomeOf([]byte("/some/path"))
-			var line []byte
-			for b.Loop() {
-				line = l.write(1, o, line)
-			}
-		})
-	}
 }

@@ -51,8 +51,7 @@ type exchange struct {
 	resent    bool  // a stale connection was replaced, once per request
 	heard     bool  // the member sent something on this connection
 	outcome   Outcome
-	explained bool   // it is no request: sessions are looked at and not touched
-	line      []byte // of the access log, made on first use
+	explained bool // it is no request: sessions are looked at and not touched
 
 	pumped    chan struct{} // closed when pump ended; nil: no pump
 	settled   bool          // pump was waited for

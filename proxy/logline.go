@@ -1,78 +1,90 @@
 package proxy
 
 import (
-	"strconv"
+	"sync/atomic"
 
+	"jetway/balancer"
 	"jetway/tenant"
 )
 
 // appendJSON writes an outcome as one JSON object. Fields that are empty are
-// left out, but for those that every request has.
+// left out, but for those that every request has. Names stand together with
+// what surrounds them, and what most requests have in common is one piece: each
+// piece costs about the same, whatever its length.
 func (l *accessLog) appendJSON(b []byte, o *Outcome) []byte {
-	b = append(b, `{"time":"`...)
-	b = append(l.appendStamp(b, o.Time.UTC(), "2006-01-02T15:04:05"), '.')
-	milli := o.Time.Nanosecond() / 1e6
-	b = append(b, byte('0'+milli/100), byte('0'+milli/10%10), byte('0'+milli%10))
+	b = l.appendStamp(b, o.Time.UTC(), `{"time":"2006-01-02T15:04:05.`)
+	b = appendDigits3(b, o.Time.Nanosecond()/1e6)
 	b = append(b, `Z","client":"`...)
 	if o.Client.IsValid() {
 		b = o.Client.AppendTo(b)
 	}
-	b = append(b, `","listener":`...)
-	b = appendQuoted(b, o.Listener)
+	b = append(b, `","listener":"`...)
+	b = append(escapeJSON(b, o.Listener), '"')
 	if o.TLS {
 		b = append(b, `,"tls":true`...)
 		if o.SNI != "" {
-			b = appendQuoted(append(b, `,"sni":`...), o.SNI)
+			b = append(escapeJSON(append(b, `,"sni":"`...), o.SNI), '"')
 		}
 	}
 	if len(o.Method) > 0 {
-		b = appendQuoted(append(b, `,"method":`...), o.Method)
-		b = appendQuoted(append(b, `,"host":`...), o.Host)
-		b = appendQuoted(append(b, `,"target":`...), l.target(o))
-		b = append(append(append(b, `,"proto":"`...), o.proto()...), '"')
+		b = escapeJSON(append(b, `,"method":"`...), o.Method)
+		b = escapeJSON(append(b, `","host":"`...), o.Host)
+		b = escapeJSON(append(b, `","target":"`...), l.target(o))
+		if o.HTTP10 {
+			b = append(b, `","proto":"HTTP/1.0","status":`...)
+		} else {
+			b = append(b, `","proto":"HTTP/1.1","status":`...)
+		}
+	} else {
+		b = append(b, `,"status":`...)
 	}
-	b = strconv.AppendInt(append(b, `,"status":`...), int64(o.Status), 10)
-	b = strconv.AppendInt(append(b, `,"bytes_in":`...), o.BytesIn, 10)
-	b = strconv.AppendInt(append(b, `,"bytes_out":`...), o.BytesOut, 10)
-	b = appendQuoted(append(b, `,"request_id":`...), o.ID)
+	b = appendInt(b, int64(o.Status))
+	b = appendInt(append(b, `,"bytes_in":`...), o.BytesIn)
+	b = appendInt(append(b, `,"bytes_out":`...), o.BytesOut)
+	b = append(escapeJSON(append(b, `,"request_id":"`...), o.ID), '"')
 	b = l.appendDecision(b, o)
-	b = appendSeconds(append(b, `,"t_client":`...), o.ClientTime)
-	b = appendSeconds(append(b, `,"t_queue":`...), o.QueueTime)
-	b = appendSeconds(append(b, `,"t_connect":`...), o.ConnectTime)
-	b = appendSeconds(append(b, `,"t_response":`...), o.ResponseTime)
+	if o.ClientTime|o.QueueTime|o.ConnectTime == 0 {
+		b = append(b, `,"t_client":0,"t_queue":0,"t_connect":0,"t_response":`...)
+	} else {
+		b = appendSeconds(append(b, `,"t_client":`...), o.ClientTime)
+		b = appendSeconds(append(b, `,"t_queue":`...), o.QueueTime)
+		b = appendSeconds(append(b, `,"t_connect":`...), o.ConnectTime)
+		b = append(b, `,"t_response":`...)
+	}
+	b = appendSeconds(b, o.ResponseTime)
 	b = appendSeconds(append(b, `,"t_total":`...), o.TotalTime)
 	return append(b, "}\n"...)
 }
 
 // appendDecision writes what Jetway decided and what came of it.
 func (l *accessLog) appendDecision(b []byte, o *Outcome) []byte {
-	if service := o.Service(); service != "" {
-		b = appendQuoted(append(b, `,"service":`...), service)
-	}
-	if k := o.Cluster(); k.Domain != "" {
-		b = appendQuoted(append(b, `,"domain":`...), k.Domain)
-		b = appendQuoted(append(b, `,"sub_domain":`...), k.SubDomain)
-	}
 	if f := o.Tenant(); f != nil {
-		b = appendQuoted(append(b, `,"tenant":`...), f.Name())
+		b = append(escapeJSON(append(b, `,"tenant":"`...), f.Name()), '"')
 		if id, ok := tenantID(f); ok {
-			b = strconv.AppendInt(append(b, `,"tenant_id":`...), int64(id), 10)
+			b = appendInt(append(b, `,"tenant_id":`...), int64(id))
 		}
 		b = append(append(append(b, `,"tenant_state":"`...), f.Outcome.String()...), '"')
 	}
-	if e := o.Endpoint; e != nil {
-		b = appendQuoted(append(b, `,"member":`...), e.Upstream.Member().ID)
-		b = appendQuoted(append(b, `,"address":`...), e.Address)
-		b = strconv.AppendInt(append(b, `,"attempts":`...), int64(o.Attempts), 10)
-		b = strconv.AppendBool(append(b, `,"reused":`...), o.Reused)
+	b = l.appendRoute(b, o)
+	if o.Endpoint != nil {
+		if b = appendInt(append(b, `,"attempts":`...), int64(o.Attempts)); o.Reused {
+			b = append(b, `,"reused":true`...)
+		} else {
+			b = append(b, `,"reused":false`...)
+		}
 	}
-	b = append(append(append(b, `,"sticky":"`...), o.Session.String()...), '"')
-	if o.Reason != "" {
-		b = append(append(append(b, `,"reason":"`...), o.Reason...), '"')
-		b = append(append(append(b, `,"ended_by":"`...), o.EndedBy()...), '"')
-		b = append(append(append(b, `,"phase":"`...), o.Phase.String()...), '"')
+	if o.Session == balancer.SessionNone && o.Reason == "" {
+		b = append(b, `,"sticky":"none","generation":`...)
+	} else {
+		b = append(append(append(b, `,"sticky":"`...), o.Session.String()...), '"')
+		if o.Reason != "" {
+			b = append(append(b, `,"reason":"`...), o.Reason...)
+			b = append(append(b, `","ended_by":"`...), o.EndedBy()...)
+			b = append(append(append(b, `","phase":"`...), o.Phase.String()...), '"')
+		}
+		b = append(b, `,"generation":`...)
 	}
-	return strconv.AppendUint(append(b, `,"generation":`...), o.Generation, 10)
+	return appendInt(b, int64(o.Generation))
 }
 
 // appendText writes an outcome in the Common Log Format (the tenant stands
@@ -86,115 +98,118 @@ func (l *accessLog) appendText(b []byte, o *Outcome) []byte {
 	} else {
 		b = append(b, '-')
 	}
-	b = append(b, " - "...)
 	if f := o.Tenant(); f != nil && (f.Outcome == tenant.Known || f.Outcome == tenant.Inactive) {
-		b = append(b, f.Name()...)
+		b = escapeText(append(b, " - "...), f.Name())
 	} else {
-		b = append(b, '-')
+		b = append(b, " - -"...)
 	}
-	b = append(b, " ["...)
-	b = l.appendStamp(b, o.Time, "02/Jan/2006:15:04:05 -0700")
-	b = append(b, `] "`...)
+	b = l.appendStamp(b, o.Time, ` [02/Jan/2006:15:04:05 -0700] "`)
 	if len(o.Method) > 0 {
-		b = append(appendEscaped(b, o.Method), ' ')
-		b = append(appendEscaped(b, l.target(o)), ' ')
-		b = append(b, o.proto()...)
+		b = append(escapeText(b, o.Method), ' ')
+		b = escapeText(b, l.target(o))
+		if o.HTTP10 {
+			b = append(b, ` HTTP/1.0" `...)
+		} else {
+			b = append(b, ` HTTP/1.1" `...)
+		}
 	} else {
-		b = append(b, '-')
+		b = append(b, `-" `...)
 	}
-	b = strconv.AppendInt(append(b, `" `...), int64(o.Status), 10)
-	b = strconv.AppendInt(append(b, ' '), o.BytesOut, 10)
-	b = appendWord(b, o.Host)
-	b = appendWord(b, o.Service())
-	if k := o.Cluster(); k.Domain != "" {
-		b = append(append(appendWord(b, k.Domain), '/'), k.SubDomain...)
+	b = append(appendInt(b, int64(o.Status)), ' ')
+	b = appendWord(appendInt(b, o.BytesOut), o.Host)
+	b = l.appendRoute(b, o)
+	if o.Session == balancer.SessionNone && o.Reason == "" {
+		b = append(b, " none - "...)
 	} else {
-		b = append(b, " -"...)
+		b = append(appendWord(appendWord(b, o.Session.String()), o.Reason), ' ')
 	}
-	if o.Endpoint != nil {
-		b = appendWord(b, o.Endpoint.Upstream.Member().ID)
+	b = append(appendInt(b, int64(o.Attempts)), ' ')
+	if o.ClientTime|o.QueueTime|o.ConnectTime == 0 {
+		b = append(b, "0/0/0/"...)
 	} else {
-		b = append(b, " -"...)
+		b = append(appendMillis(b, o.ClientTime), '/')
+		b = append(appendMillis(b, o.QueueTime), '/')
+		b = append(appendMillis(b, o.ConnectTime), '/')
 	}
-	b = appendWord(b, o.Session.String())
-	b = appendWord(b, o.Reason)
-	b = strconv.AppendInt(append(b, ' '), int64(o.Attempts), 10)
-	b = appendMillis(append(b, ' '), o.ClientTime)
-	b = appendMillis(append(b, '/'), o.QueueTime)
-	b = appendMillis(append(b, '/'), o.ConnectTime)
-	b = appendMillis(append(b, '/'), o.ResponseTime)
-	b = appendMillis(append(b, '/'), o.TotalTime)
-	b = strconv.AppendInt(append(b, ' '), o.BytesIn, 10)
-	b = appendWord(b, o.ID)
+	b = append(appendMillis(b, o.ResponseTime), '/')
+	b = append(appendMillis(b, o.TotalTime), ' ')
+	b = appendWord(appendInt(b, o.BytesIn), o.ID)
 	switch {
 	case o.Endpoint == nil:
-		b = append(b, " -"...)
+		b = append(b, " - "...)
 	case o.Reused:
-		b = append(b, " kept"...)
+		b = append(b, " kept "...)
 	default:
-		b = append(b, " new"...)
+		b = append(b, " new "...)
 	}
 	if o.TLS {
-		b = append(b, " tls"...)
+		b = append(appendWord(append(b, "tls"...), o.SNI), ' ')
 	} else {
-		b = append(b, " plain"...)
+		b = append(b, "plain - "...)
 	}
-	b = appendWord(b, o.SNI)
-	return append(strconv.AppendUint(append(b, ' '), o.Generation, 10), '\n')
+	return append(appendInt(b, int64(o.Generation)), '\n')
 }
 
-func (o *Outcome) proto() string {
-	if o.HTTP10 {
-		return "HTTP/1.0"
-	}
-	return "HTTP/1.1"
+// logRoute is what the lines of all requests have in common that came the same
+// way to an endpoint.
+type logRoute struct {
+	format  LogFormat // this and the two below are its key
+	service string
+	cluster balancer.Key
+	text    []byte
 }
 
-// appendWord writes a blank and a word, "-" for none.
-func appendWord[T string | []byte](b []byte, s T) []byte {
-	b = append(b, ' ')
-	if len(s) == 0 {
-		return append(b, '-')
-	}
-	return appendEscaped(b, s)
-}
+// logRoutes are those of an endpoint, made on first use. A member has one or
+// two; where there are more, those are made for each line.
+type logRoutes [4]atomic.Pointer[logRoute]
 
-// appendEscaped writes text in which nothing can be taken for the end of a
-// word, a quoted string or a line: other bytes become \xNN, as nginx writes
-// them.
-func appendEscaped[T string | []byte](b []byte, s T) []byte {
-	plain := 0
-	for i := range len(s) {
-		c := s[i]
-		if c > ' ' && c < 0x7f && c != '"' && c != '\\' {
-			continue
+// appendRoute writes service, domain, sub-domain and member.
+func (l *accessLog) appendRoute(b []byte, o *Outcome) []byte {
+	if o.Endpoint == nil {
+		return l.makeRoute(b, o)
+	}
+	p, ok := o.Endpoint.Transport.(*pool)
+	if !ok {
+		return l.makeRoute(b, o)
+	}
+	service, cluster := o.Service(), o.Cluster()
+	for i := range p.routes {
+		r := p.routes[i].Load()
+		if r == nil {
+			r = &logRoute{l.Format, service, cluster, l.makeRoute(nil, o)}
+			p.routes[i].Store(r) // the same one may come to be there twice
 		}
-		b = append(b, s[plain:i]...)
-		plain = i + 1
-		b = append(b, '\\', 'x', hexDigit(c>>4), hexDigit(c&15))
+		if r.service == service && r.cluster == cluster && r.format == l.Format {
+			return append(b, r.text...)
+		}
 	}
-	return append(b, s[plain:]...)
+	return l.makeRoute(b, o)
 }
 
-// appendQuoted writes a JSON string. Bytes beyond ASCII become \u00NN: what is
-// no text stays recognisable and cannot break the line.
-func appendQuoted[T string | []byte](b []byte, s T) []byte {
-	b = append(b, '"')
-	plain := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c < 0x7f && c != '"' && c != '\\' {
-			continue
-		}
-		b = append(b, s[plain:i]...)
-		plain = i + 1
-		if c == '"' || c == '\\' {
-			b = append(b, '\\', c)
-			continue
-		}
-		b = append(b, '\\', 'u', '0', '0', hexDigit(c>>4), hexDigit(c&15))
+// makeRoute is appendRoute with nothing kept.
+func (l *accessLog) makeRoute(b []byte, o *Outcome) []byte {
+	service, cluster, member, address := o.Service(), o.Cluster(), "", ""
+	if e := o.Endpoint; e != nil {
+		member, address = e.Upstream.Member().ID, e.Address
 	}
-	return append(append(b, s[plain:]...), '"')
+	if l.Format == LogText {
+		if b = appendWord(b, service); cluster.Domain != "" {
+			b = escapeText(append(appendWord(b, cluster.Domain), '/'), cluster.SubDomain)
+		} else {
+			b = append(b, " -"...)
+		}
+		return appendWord(b, member)
+	}
+	if service != "" {
+		b = append(escapeJSON(append(b, `,"service":"`...), service), '"')
+	}
+	if cluster.Domain != "" {
+		b = escapeJSON(append(b, `,"domain":"`...), cluster.Domain)
+		b = append(escapeJSON(append(b, `","sub_domain":"`...), cluster.SubDomain), '"')
+	}
+	if o.Endpoint != nil {
+		b = escapeJSON(append(b, `,"member":"`...), member)
+		b = append(escapeJSON(append(b, `","address":"`...), address), '"')
+	}
+	return b
 }
-
-func hexDigit(c byte) byte { return "0123456789abcdef"[c] }

@@ -128,7 +128,7 @@ func (x *exchange) conclude() {
 	}
 	if log := x.set.access; log != nil && log.wants(o) {
 		x.describe()
-		x.line = log.write(x.conn.number, o, x.line)
+		log.write(x.conn.number, o)
 	}
 }
 

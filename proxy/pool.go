@@ -103,6 +103,7 @@ type pool struct {
 	address string
 	tls     *tls.Config
 	fail    error // why no connection can ever be made
+	routes  logRoutes
 
 	mu      sync.Mutex // guards all below
 	idle    []*memberConn
