@@ -52,9 +52,10 @@ type measured struct {
 
 // runner is a proxy in the rounds of a point.
 type runner struct {
-	point *point
-	proxy *proxy
-	into  *measured
+	point   *point
+	proxy   *proxy
+	into    *measured
+	members []int
 }
 
 // run measures a point: all proxies up, and then round by round each of them.
@@ -93,7 +94,7 @@ func (b *bench) runBeside(ctx context.Context, points []*point) (all []*result, 
 				b.say("%s: %s: %v", pt.Name, k.Name, err)
 				continue
 			}
-			up = append(up, runner{pt, p, into})
+			up = append(up, runner{pt, p, into, ports})
 		}
 	}
 	slices.SortStableFunc(up, func(x, y runner) int {
@@ -143,13 +144,19 @@ func (b *bench) begin(ctx context.Context, pt *point, k *kind, members []int) (*
 // repeat runs every proxy once per round, at a fixed rate or as fast as it is.
 func (b *bench) repeat(ctx context.Context, up []runner, rate float64) error {
 	for round := range b.rounds {
-		for _, u := range up {
+		for i := range up {
+			u := &up[i]
 			pt := u.point
+			if round > 0 && pt.Anew {
+				if err := b.renew(ctx, u); err != nil {
+					return err
+				}
+			}
 			l := pt.Load
 			l.Target, l.Proxy, l.Rate = u.proxy.addr(), u.proxy.proc.pid(), rate
 			l.LoadCore, l.ProxyCore = b.loadCore, b.proxyCore
 			l.Warm, l.Measure = b.warm, b.measure
-			o, err := b.once(ctx, pt, u, l)
+			o, err := b.once(ctx, pt, *u, l)
 			if o != nil {
 				o.Round = round
 			}
@@ -173,6 +180,18 @@ func (b *bench) repeat(ctx context.Context, up []runner, rate float64) error {
 			b.say("%s %s, round %d, %s: %s", pt.Scenario, pt.Name, round+1, u.proxy.Name, glance(pt, o, err))
 		}
 	}
+	return nil
+}
+
+// renew starts a proxy anew: the next process has other luck with the places of
+// its memory.
+func (b *bench) renew(ctx context.Context, u *runner) error {
+	u.proxy.proc.stop()
+	p, err := b.begin(ctx, u.point, u.proxy.kind, u.members)
+	if err != nil {
+		return fmt.Errorf("cannot start %s anew: %w", u.proxy.Name, err)
+	}
+	u.proxy = p
 	return nil
 }
 

@@ -22,6 +22,7 @@ type point struct {
 	Reload   time.Duration
 	Log      string // format of the access log; empty: none
 	Group    string // points of one are measured beside each other; empty: by itself
+	Anew     bool   // a new process in each round: what is looked for is less than what two of them differ by
 	Load     load
 }
 
@@ -110,8 +111,11 @@ func logs() []point {
 	json.Log = "json"
 	text := newPoint("i", "access log as text")
 	text.Log = "text"
-	off.Group, json.Group, text.Group = "log", "log", "log"
-	return []point{off, json, text}
+	all := []point{off, json, text}
+	for i := range all {
+		all[i].Group, all[i].Anew = "log", true
+	}
+	return all
 }
 
 func noKeepAlive() []point {
