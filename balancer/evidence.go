@@ -64,7 +64,7 @@ func (v *View) Completed(e *Endpoint, status int, begun, now int64) {
 	if u.inARow.Load() != 0 {
 		u.inARow.Store(0)
 	}
-	if u.note.Load()&noteEjected != 0 && begun > u.changed.Load() {
+	if u.load.Load()&noted != 0 && u.note.Load()&noteEjected != 0 && begun > u.changed.Load() {
 		u.pardon(now, v.health.SlowStart, "it answers requests")
 	}
 }

@@ -10,11 +10,9 @@ type hot struct {
 	price   atomic.Uint64 // what a request in flight costs: priceOne / weight
 	ghosts  atomic.Uint64 // failures that still count as requests in flight, see addGhost
 	latency atomic.Uint64 // decaying peak of the response time, see observe
-	inARow  atomic.Uint32 // failures since the last success
-	asleep  atomic.Uint32 // 1: it has answered nothing since a check looked last
-	prepaid atomic.Uint32 // 1: a request bypassed round robin and took the next turn in advance
 	wraps   atomic.Uint64 // how often the count of requests begun, in load, began anew
-	_       [64]byte
+	prepaid atomic.Uint32 // 1: a request bypassed round robin and took the next turn in advance
+	_       [76]byte
 }
 
 // words are what every pick looks at, of each member that it looks at.
@@ -28,9 +26,11 @@ type words struct {
 // deck holds the words of members of one small domain side by side. A pick that
 // looks at all of up to 16 members finds what was written since on one cache line,
 // which it then writes itself; it would wait for up to 16, one after the
-// other, if each member had its own. What is seldom written lies apart. Words
-// are given out once: requests that began with an older Table may still count
-// at a member that is gone.
+// other, if each member had its own. What is seldom written lies apart. Those of
+// a huge domain lie in decks, too: spread over its many lines they are seldom in
+// each other's way, and stay in the cache that a line or two for each member
+// would not fit into. Words are given out once: requests that began with an
+// older Table may still count at a member that is gone.
 type deck struct {
 	_     [128]byte
 	loads [deckSize]atomic.Uint32
@@ -39,7 +39,11 @@ type deck struct {
 	_     [184]byte // 512 in all, which the allocator aligns
 }
 
-const deckSize = scanMax
+const (
+	deckSize = scanMax
+	// hugeFrom is from how many members on a domain is huge.
+	hugeFrom = 16 * deckSize
+)
 
 // lone holds the words of a member of a large domain, where picks look at two
 // of many: others that share its line would only be in the way.

@@ -58,6 +58,9 @@ func TestLines(t *testing.T) {
 	if h, l, d := unsafe.Sizeof(hot{}), unsafe.Sizeof(lone{}), unsafe.Sizeof(deck{}); h != 128 || l != 128 || d != 512 {
 		t.Errorf("hot %d, lone %d, deck %d bytes", h, l, d)
 	}
+	if u := (Upstream{}); unsafe.Offsetof(u.asleep)+unsafe.Sizeof(u.asleep) > 32 { // sizes of the allocator are multiples of 32
+		t.Errorf("what each request reads of a member may lie on two lines")
+	}
 	if d := (deck{}); unsafe.Offsetof(d.loads) != 128 || unsafe.Sizeof(d.loads) != 64 {
 		t.Errorf("the loads of a deck are not one line")
 	}
@@ -77,6 +80,10 @@ func TestDecks(t *testing.T) {
 	}
 	r.SetMembers(workers(40)) // too many to look at all of them: those that are new have their own
 	if d := r.decks["shared"]; d.used != 4 {
+		t.Fatalf("%d of the deck are used", d.used)
+	}
+	r.SetMembers(workers(hugeFrom)) // so many that a line for each would not stay in a cache
+	if d := r.decks["shared"]; d.used != (hugeFrom-40-12)%deckSize {
 		t.Fatalf("%d of the deck are used", d.used)
 	}
 	r.SetMembers(nil)

@@ -62,7 +62,7 @@ func (v *View) Pick(now int64, hash uint64, tried []*Upstream) *Endpoint {
 	if i < 0 {
 		return nil
 	}
-	return v.slots[i].endpoint
+	return v.endpoints[i] // denser than slots
 }
 
 // random is a random number; simulations bring their own.

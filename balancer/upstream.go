@@ -13,8 +13,11 @@ import (
 // as the member keeps its domain, id, address and ports. All methods are safe
 // for concurrent use.
 type Upstream struct {
+	// What each request reads comes first, on one cache line.
 	words // those of hot, one step nearer
 	*hot
+	inARow    atomic.Uint32 // failures since the last success
+	asleep    atomic.Uint32 // 1: it has answered nothing since a check looked last
 	key       upstreamKey
 	hash      uint64 // of domain and id, the same in every process
 	session   uint64 // what sessions call it
@@ -70,10 +73,10 @@ func newUpstream(key upstreamKey, w words, tell func(Transition)) *Upstream {
 // Endpoint is an Upstream at one port, spoken to in one way.
 type Endpoint struct {
 	Upstream  *Upstream
-	Address   string // host:port
+	Transport io.Closer // the connections to it, made by Options.Transport; closed when the member vanishes
+	Address   string    // host:port
 	TLS       bool
 	MemberTLS MemberTLS
-	Transport io.Closer // the connections to it, made by Options.Transport; closed when the member vanishes
 	port      uint16
 }
 
