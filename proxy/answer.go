@@ -96,7 +96,7 @@ func (x *exchange) sendsChunks() bool {
 func (x *exchange) streamAnswer() fault {
 	x.awaitPump()
 	f := x.resp.framing(x.req.method)
-	x.respBody.start(&x.mc.in, f, x.resp.length)
+	x.respBody.start(x.mc.in, f, x.resp.length)
 	x.mc.in.floor = 0 // the head is copied before anything is read over it
 	limit := x.set.Limits.RequestsPerConnection
 	x.close = x.conn.leaving() || limit > 0 && x.conn.served+1 >= limit || !x.req.keepAlive() || !x.uploaded() ||

@@ -101,7 +101,7 @@ func (x *exchange) connect(e *balancer.Endpoint, fresh bool) fault {
 		if !mc.reused {
 			x.connected()
 		}
-		mc.in.pool = &x.server.buffers
+		mc.lend(&x.ahead, x)
 		return noFault
 	}
 	x.connected()
@@ -120,8 +120,9 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 		mc := x.mc
 		x.mc = nil
 		mc.in.release()
+		mc.in.conn, mc.in = nil, nil
 		mc.narrow()
-		if reuse {
+		if reuse && !x.gone.Load() { // else watch may have closed it
 			mc.keep(x.tick)
 		} else {
 			mc.discard()
@@ -179,18 +180,21 @@ func (x *exchange) converse(e *balancer.Endpoint) (f fault, sent bool) {
 // and readErr is how that read ended.
 func (x *exchange) sendRequest(now time.Time) (n int, err, readErr error) {
 	x.answerBy, x.patient = time.Time{}, false
-	s, ok := x.mc.Conn.(*sock)
-	if !ok || !x.whole {
-		n, err = x.mc.Write(x.up)
+	mc := x.mc
+	if mc.raw == nil || !x.whole {
+		n, err = mc.Write(x.up)
 		return n, err, nil
 	}
-	by := now.Add(watchAfter)
 	x.answerBy = x.deadline(now, x.set.Timeouts.ResponseHeader)
-	if !x.answerBy.IsZero() && x.answerBy.Before(by) {
-		by = x.answerBy
+	if !x.answerBy.IsZero() && x.answerBy.Before(now.Add(watchAfter)) {
+		mc.readUntil(x.answerBy)
+		n, err, readErr = x.asker.ask(mc, x.up)
+	} else {
+		mc.readUntil(time.Time{})
+		x.alarm.set(mc, now)
+		n, err, readErr = x.asker.ask(mc, x.up)
+		x.alarm.clear(mc)
 	}
-	x.mc.readUntil(by, now)
-	n, err, readErr = s.ask(x.up, &x.mc.in)
 	x.filled = true
 	x.patient = timedOut(readErr)
 	return n, err, readErr

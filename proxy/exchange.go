@@ -32,6 +32,9 @@ type exchange struct {
 	small   []byte  // its own, with the head
 
 	mc       *memberConn
+	ahead    input // what was read from the member
+	asker    asker
+	alarm    alarm
 	resp     responseHead
 	respBody body
 	out      []byte    // bytes for the client, not yet written

@@ -30,7 +30,7 @@ func (x *exchange) hasten() {
 		return
 	}
 	mc.widen()
-	if in := &mc.in; mc.wide && in.unread() == 0 && !x.sendsChunks() {
+	if in := mc.in; mc.wide && in.unread() == 0 && !x.sendsChunks() {
 		in.release()
 		in.pool = &x.server.larges
 	}

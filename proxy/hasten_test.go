@@ -20,8 +20,8 @@ func TestHasten(t *testing.T) {
 	answer := func(payload, left int64, took time.Duration) *exchange {
 		near, far := net.Pipe()
 		t.Cleanup(func() { near.Close(); far.Close() })
-		x := &exchange{server: s, headAt: start, tick: start.Add(took), mc: &memberConn{Conn: near, pool: &pool{pools: pools}}}
-		x.respBody = body{in: &x.mc.in, framing: framingLength, payload: payload, left: left}
+		x := &exchange{server: s, headAt: start, tick: start.Add(took), mc: &memberConn{Conn: near, pool: &pool{pools: pools}, in: &input{}}}
+		x.respBody = body{in: x.mc.in, framing: framingLength, payload: payload, left: left}
 		x.hasten()
 		return x
 	}

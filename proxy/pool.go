@@ -13,7 +13,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"jetway/balancer"
@@ -33,6 +32,8 @@ const (
 	// idleDefault is how long a connection is kept that the member says
 	// nothing about: below what servers commonly close after.
 	idleDefault = 15 * time.Second
+	// sweepEvery is how often idle connections are looked at.
+	sweepEvery = time.Second
 )
 
 var (
@@ -46,6 +47,7 @@ type Pools struct {
 	limit int64
 	open  atomic.Int64
 	wide  atomic.Int32 // connections that receive more ahead, see widen
+	epoch time.Time    // what memberConn.since counts from
 
 	mu  sync.Mutex // guards all
 	all map[*pool]struct{}
@@ -54,7 +56,7 @@ type Pools struct {
 // NewPools divides the descriptors that the process may have.
 func NewPools() *Pools {
 	_, members := shareDescriptors(descriptorLimit())
-	return &Pools{limit: int64(members), all: map[*pool]struct{}{}}
+	return &Pools{limit: int64(members), epoch: time.Now(), all: map[*pool]struct{}{}}
 }
 
 // admit counts a connection in. Where there are too many, idle ones are ended
@@ -97,35 +99,21 @@ func (ps *Pools) list() []*pool {
 }
 
 // pool holds the connections to one endpoint. The newest idle one is used
-// first, so that those not needed age and end. Safe for concurrent use.
+// first, so that those not needed age and end. Safe for concurrent use. What
+// each request touches comes first: of many pools none is in a cache when its
+// turn comes, and each line costs.
 type pool struct {
+	mu      sync.Mutex  // guards all up to closed
+	idle    *memberConn // the newest; the others follow by memberConn.next
+	waiters []chan *memberConn
+	open    int32 // connections that exist or are being made
+	closed  bool
+
 	pools   *Pools
 	address string
 	tls     *tls.Config
-	fail    error // why no connection can ever be made
-	routes  logRoutes
-
-	mu      sync.Mutex // guards all below
-	idle    []*memberConn
-	open    int // connections that exist or are being made
-	waiters []chan *memberConn
-	closed  bool
-}
-
-// memberConn is one connection to a member.
-type memberConn struct {
-	net.Conn
-	in      input
-	pool    *pool
-	peek    func(fd uintptr)
-	raw     syscall.RawConn
-	silent  bool // result of peek
-	reused  bool
-	since   time.Time // idle since
-	idle    time.Duration
-	writeBy time.Time // write deadline in force
-	readBy  time.Time // read deadline in force
-	wide    bool      // it receives more ahead, see widen
+	fail    error     // why no connection can ever be made
+	routes  logRoutes // with them 128 bytes in all, which the allocator aligns
 }
 
 // Open makes the connection pool of an endpoint. It connects to nothing yet;
@@ -176,10 +164,9 @@ func memberTLS(host string, cfg balancer.MemberTLS) (*tls.Config, error) {
 // asks for a new one.
 func (p *pool) get(ctx context.Context, timeout time.Duration, fresh bool) (*memberConn, error) {
 	p.mu.Lock()
-	for !fresh && len(p.idle) > 0 {
-		mc := p.idle[len(p.idle)-1]
-		p.idle[len(p.idle)-1] = nil
-		p.idle = p.idle[:len(p.idle)-1]
+	for !fresh && p.idle != nil {
+		mc := p.idle
+		p.idle, mc.next = mc.next, nil
 		p.mu.Unlock()
 		if mc.quiet() {
 			mc.reused = true
@@ -259,13 +246,7 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 	if t := plain(conn); t != nil {
 		t.SetReadBuffer(memberBuffer) // likewise a wish
 	}
-	mc := &memberConn{Conn: fast(conn), pool: p, idle: idleDefault}
-	if sc, ok := conn.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			mc.raw = raw
-			mc.peek = func(fd uintptr) { mc.silent = silentSocket(fd) }
-		}
-	}
+	mc := newMemberConn(p, conn)
 	if p.tls != nil {
 		tc := tls.Client(conn, p.tls)
 		if err := tc.HandshakeContext(ctx); err != nil {
@@ -273,9 +254,8 @@ func (p *pool) dial(ctx context.Context, timeout time.Duration) (*memberConn, er
 			p.release()
 			return nil, fmt.Errorf("%w: %w", errHandshake, err)
 		}
-		mc.Conn = tc
+		mc.Conn, mc.raw = tc, nil
 	}
-	mc.in.conn = mc.Conn
 	return mc, nil
 }
 
@@ -297,56 +277,23 @@ func (p *pool) releasePlace() {
 	p.open--
 }
 
-// discard closes a connection for good.
-func (mc *memberConn) discard() {
-	mc.Conn.Close()
-	mc.pool.release()
-}
-
-// keep gives a connection back whose last exchange ended without any doubt.
-func (mc *memberConn) keep(now time.Time) {
-	p := mc.pool
-	mc.since = now
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		mc.discard()
-		return
-	}
-	if len(p.waiters) > 0 {
-		p.waiters[0] <- mc
-		p.waiters = slices.Delete(p.waiters, 0, 1)
-	} else {
-		p.idle = append(p.idle, mc)
-	}
-	p.mu.Unlock()
-}
-
-// quiet reports whether nothing came in on an idle connection: neither bytes
-// that no one asked for, which would be read as the next answer, nor its end.
-func (mc *memberConn) quiet() bool {
-	if mc.raw == nil {
-		return true
-	}
-	mc.silent = false
-	return mc.raw.Control(mc.peek) == nil && mc.silent
-}
-
-// sweep closes idle connections that grew old or are no longer silent.
+// sweep closes idle connections that grew old or are no longer silent. Those
+// used a moment ago are not looked at: at their next use they are.
 func (p *pool) sweep(now time.Time) {
-	var ended []*memberConn
+	var ended *memberConn
 	p.mu.Lock()
-	p.idle = slices.DeleteFunc(p.idle, func(mc *memberConn) bool {
-		if now.Sub(mc.since) < mc.idle && mc.quiet() {
-			return false
+	for at := &p.idle; *at != nil; {
+		mc := *at
+		age := now.Sub(p.pools.epoch) - mc.since
+		if age < mc.idle && (age < sweepEvery || mc.quiet()) {
+			at = &mc.next
+			continue
 		}
-		ended = append(ended, mc)
-		return true
-	})
-	p.mu.Unlock()
-	for _, mc := range ended {
-		mc.discard()
+		*at = mc.next
+		mc.next, ended = ended, mc
 	}
+	p.mu.Unlock()
+	ended.discardAll()
 }
 
 // Close ends the idle connections. Requests that chose the member before it
@@ -368,7 +315,5 @@ func (p *pool) trim() {
 	ended := p.idle
 	p.idle = nil
 	p.mu.Unlock()
-	for _, mc := range ended {
-		mc.discard()
-	}
+	ended.discardAll()
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func testPool(t *testing.T, serve func(net.Conn)) *pool {
@@ -24,6 +25,18 @@ func mustGet(t *testing.T, p *pool) *memberConn {
 		t.Fatal(err)
 	}
 	return mc
+}
+
+// TestPoolLines: what each request touches of a pool and of a connection is on as
+// few cache lines as it can be; the allocator aligns sizes that are powers of two.
+func TestPoolLines(t *testing.T) {
+	var p pool
+	if unsafe.Sizeof(p) != 128 || unsafe.Offsetof(p.pools)+unsafe.Sizeof(p.pools) > 64 {
+		t.Errorf("a pool has %d bytes, up to its pools %d", unsafe.Sizeof(p), unsafe.Offsetof(p.pools)+unsafe.Sizeof(p.pools))
+	}
+	if n := unsafe.Sizeof(memberConn{}); n != 128 {
+		t.Errorf("a connection has %d bytes", n)
+	}
 }
 
 func hold(c net.Conn) { io.Copy(io.Discard, c) }
@@ -84,18 +97,18 @@ func TestPoolSweepsTheOld(t *testing.T) {
 	now := time.Now()
 	mc.keep(now)
 	p.sweep(now.Add(idleDefault - time.Second))
-	if len(p.idle) != 1 {
+	if p.idle != mc || mc.next != nil {
 		t.Fatal("a young connection was closed")
 	}
 	p.sweep(now.Add(idleDefault))
-	if len(p.idle) != 0 || p.open != 0 {
-		t.Fatalf("idle %d, open %d after the sweep", len(p.idle), p.open)
+	if p.idle != nil || p.open != 0 {
+		t.Fatalf("idle %v, open %d after the sweep", p.idle, p.open)
 	}
 	mc = mustGet(t, p)
 	mc.noteKeepAlive(5)
 	mc.keep(now)
 	p.sweep(now.Add(4 * time.Second)) // a second before the member would
-	if len(p.idle) != 0 {
+	if p.idle != nil {
 		t.Fatal("the member's own limit was not minded")
 	}
 }
@@ -139,11 +152,11 @@ func TestPoolOfAVanishedMember(t *testing.T) {
 	mc := mustGet(t, p)
 	p.Close()
 	mc.keep(time.Now())
-	if len(p.idle) != 0 || p.open != 0 {
-		t.Fatalf("idle %d, open %d", len(p.idle), p.open)
+	if p.idle != nil || p.open != 0 {
+		t.Fatalf("idle %v, open %d", p.idle, p.open)
 	}
 	mc = mustGet(t, p) // for a request that chose the member before
-	if mc.keep(time.Now()); len(p.idle) != 0 || p.open != 0 {
-		t.Fatalf("idle %d, open %d after another request", len(p.idle), p.open)
+	if mc.keep(time.Now()); p.idle != nil || p.open != 0 {
+		t.Fatalf("idle %v, open %d after another request", p.idle, p.open)
 	}
 }

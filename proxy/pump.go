@@ -53,7 +53,7 @@ func (x *exchange) endPump() {
 func (x *exchange) waitPump(limit int) (over bool, err error) {
 	mc := x.mc
 	x.waiting.Store(true)
-	mc.readUntil(time.Time{}, x.tick)
+	mc.readUntil(time.Time{})
 	if !x.ending.Load() {
 		err = mc.in.fill(limit)
 	} else {

@@ -46,7 +46,7 @@ func (x *exchange) readAnswer() fault {
 
 // readAnswerHead reads and parses one head of an answer.
 func (x *exchange) readAnswerHead(by *time.Time) fault {
-	in := &x.mc.in
+	in := x.mc.in
 	in.floor = in.r
 	for scanned := 0; ; {
 		b := in.buf[in.r:in.w]
@@ -98,8 +98,7 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 	}
 	x.tick, x.filled = now, true
 	if x.pumping() {
-		mc.readUntil(now.Add(watchAfter), now) // most are over by then
-		if err := mc.in.fill(limit); !timedOut(err) {
+		if err := x.fillSoon(limit, now); !timedOut(err) { // most are over by then
 			return err
 		}
 		x.tick = time.Now()
@@ -113,8 +112,7 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 	}
 	if soon := now.Add(watchAfter); x.watched == nil && (by.IsZero() || by.After(soon)) {
 		if !x.patient {
-			mc.readUntil(soon, now)
-			if err := mc.in.fill(limit); !timedOut(err) {
+			if err := x.fillSoon(limit, now); !timedOut(err) {
 				return err
 			}
 			now = time.Now()
@@ -123,19 +121,18 @@ func (x *exchange) fillMember(limit int, wait time.Duration, by *time.Time) erro
 		x.patient = false
 		x.watch()
 	}
-	mc.readUntil(*by, now)
+	mc.readUntil(*by)
 	return mc.in.fill(limit)
 }
 
-// readUntil sets the read deadline. One that is up to half of the wait too
-// early is left in force where the wait is only a beginning (watchAfter), since
-// setting it costs more than most of what happens per request.
-func (mc *memberConn) readUntil(by, now time.Time) {
-	if left := mc.readBy.Sub(now); by.Sub(now) == watchAfter && left <= watchAfter && left >= watchAfter/2 {
-		return
-	}
-	mc.readBy = by
-	mc.SetReadDeadline(by)
+// fillSoon reads from the member for about watchAfter.
+func (x *exchange) fillSoon(limit int, now time.Time) error {
+	mc := x.mc
+	mc.readUntil(time.Time{})
+	x.alarm.set(mc, now)
+	err := mc.in.fill(limit)
+	x.alarm.clear(mc)
+	return err
 }
 
 // deadline is the end of a wait that starts now; 0 is for ever. The whole

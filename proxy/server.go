@@ -201,7 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // sweep ages idle connections to members, and pipes, until ctx ends.
 func (s *Server) sweep(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
 		select {

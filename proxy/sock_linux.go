@@ -30,6 +30,13 @@ type transfer struct {
 	sent   int
 }
 
+// asker sends requests and receives how their answers begin. Its state is that
+// of an exchange, so that none of a connection's is touched.
+type asker struct {
+	transfer
+	step func(fd uintptr) bool
+}
+
 // fast returns c itself where there is nothing faster.
 func fast(c net.Conn) net.Conn {
 	t, ok := c.(*net.TCPConn)
@@ -41,45 +48,48 @@ func fast(c net.Conn) net.Conn {
 		return c
 	}
 	s := &sock{TCPConn: t, raw: raw}
-	s.recvStep, s.sendStep = s.recv, s.send
+	s.recvStep, s.sendStep = s.in.recv, s.out.send
 	return s
 }
 
 // Read implements net.Conn.
 func (s *sock) Read(b []byte) (int, error) {
 	s.in = transfer{buf: b}
-	return s.read()
+	return s.in.read(s.raw, s.recvStep)
 }
 
 // readLate reads into a buffer of the pool, which is not taken before there is
 // something to read. Without bytes nothing is lent.
 func (s *sock) readLate(pool *sync.Pool) (lent *[]byte, n int, err error) {
 	s.in = transfer{pool: pool}
-	n, err = s.read()
+	n, err = s.in.read(s.raw, s.recvStep)
 	return s.in.lent, n, err
 }
 
-// ask writes b and then reads into in as readLate does, in one operation:
+// ask writes b and then reads into mc.in as readLate does, in one operation:
 // while b is not sent there cannot be an answer, so nothing is tried in vain.
 // It returns how much of b was sent and why it was not all. An error of the
 // read alone is readErr.
-func (s *sock) ask(b []byte, in *input) (n int, err, readErr error) {
-	s.in = transfer{pool: in.pool, before: b}
-	got, readErr := s.read()
-	if n = s.in.sent; n == len(b) {
-		in.borrowed(s.in.lent, got)
+func (a *asker) ask(mc *memberConn, b []byte) (n int, err, readErr error) {
+	if a.step == nil {
+		a.step = a.recv
+	}
+	a.transfer = transfer{pool: mc.in.pool, before: b}
+	got, readErr := a.read(mc.raw, a.step)
+	if n = a.sent; n == len(b) {
+		mc.in.borrowed(a.lent, got)
+		a.lent = nil
 		return n, nil, readErr
 	}
-	if s.in.errno != 0 {
-		return n, s.in.errno, nil
+	if a.errno != 0 {
+		return n, a.errno, nil
 	}
-	rest, err := s.Write(b[n:]) // it takes no more now, or the read's deadline was over already
+	rest, err := mc.Write(b[n:]) // it takes no more now, or the read's deadline was over already
 	return n + rest, err, nil
 }
 
-func (s *sock) read() (int, error) {
-	err := s.raw.Read(s.recvStep)
-	t := &s.in
+func (t *transfer) read(raw syscall.RawConn, step func(fd uintptr) bool) (int, error) {
+	err := raw.Read(step)
 	t.buf, t.before = nil, nil
 	switch {
 	case err != nil:
@@ -93,10 +103,9 @@ func (s *sock) read() (int, error) {
 }
 
 // recv is one look at the socket; false waits until it may be readable.
-func (s *sock) recv(fd uintptr) bool {
-	t := &s.in
+func (t *transfer) recv(fd uintptr) bool {
 	if len(t.before) > 0 {
-		return !s.sendBefore(fd)
+		return !t.sendBefore(fd)
 	}
 	if t.pool != nil {
 		t.lent = t.pool.Get().(*[]byte)
@@ -111,8 +120,7 @@ func (s *sock) recv(fd uintptr) bool {
 }
 
 // sendBefore reports whether all of it was sent and the answer can be waited for.
-func (s *sock) sendBefore(fd uintptr) bool {
-	t := &s.in
+func (t *transfer) sendBefore(fd uintptr) bool {
 	n, errno := transmit(fd, t.before)
 	if errno != 0 && errno != syscall.EAGAIN {
 		t.errno = errno
@@ -136,8 +144,7 @@ func (s *sock) Write(b []byte) (int, error) {
 }
 
 // send writes what the socket takes; false waits until it takes more.
-func (s *sock) send(fd uintptr) bool {
-	t := &s.out
+func (t *transfer) send(fd uintptr) bool {
 	for t.n < len(t.buf) {
 		n, errno := transmit(fd, t.buf[t.n:])
 		if t.errno = errno; errno != 0 {

@@ -188,7 +188,7 @@ func (x *exchange) spliceAnswer() fault {
 	end := x.splice(&x.respBody, dst, src, func(now time.Time) {
 		x.tick = now
 		x.hasten()
-		x.mc.readUntil(now.Add(spliceSlow), now)
+		x.mc.readUntil(now.Add(spliceSlow))
 		x.conn.writeWithin(spliceSlow, now)
 	}, func() {
 		x.tick = time.Now()

@@ -13,6 +13,7 @@ func (x *exchange) tunnel() {
 	x.stopHelpers()
 	x.began, x.close, x.status, x.outcome.Phase = true, true, 101, PhaseTunnel
 	x.mc.in.floor = 0
+	x.mc.readUntil(time.Time{}) // one for the answer is no concern of the tunnel
 	x.appendAnswerHead()
 	if x.flush() != noFault {
 		return
@@ -38,7 +39,7 @@ func (x *exchange) tunnel() {
 			x.mc.Conn.Close()
 		}
 	}()
-	if !t.copy(x.conn.conn, x.mc.Conn, &x.mc.in, &x.outcome.BytesOut) {
+	if !t.copy(x.conn.conn, x.mc.Conn, x.mc.in, &x.outcome.BytesOut) {
 		x.conn.socket.Close()
 		x.mc.Conn.Close()
 	}

@@ -65,22 +65,6 @@ func (x *exchange) stopHelpers() {
 	x.mc.SetWriteDeadline(time.Time{})
 }
 
-// writeWithin bounds the next writes to the member, as clientConn.write does.
-func (mc *memberConn) writeWithin(d time.Duration, now time.Time) {
-	if t, ok := within(mc.writeBy, d, now); ok {
-		mc.writeBy = t
-		mc.SetWriteDeadline(t)
-	}
-}
-
-// noteKeepAlive ages the connection before the member, which keeps it for n
-// seconds, would close it; 0: it did not say.
-func (mc *memberConn) noteKeepAlive(n int) {
-	if n > 0 {
-		mc.idle = max(time.Duration(n)*time.Second-time.Second, 500*time.Millisecond)
-	}
-}
-
 // websocket reports whether an answer switches to WebSocket.
 func (h *responseHead) websocket() bool {
 	for i := range h.fields {
