@@ -101,13 +101,13 @@ func (c *Check) Made() bool {
 }
 
 // Doze begins to watch whether the member answers requests; Ask and Awake tell.
-func (c *Check) Doze() { c.upstream.asleep.Store(1) }
+func (c *Check) Doze() { c.upstream.record.Or(asleep) }
 
 // Awake reports whether the member has answered a request since Doze and
 // nothing speaks against it: then a check of type tcp would find out nothing.
 func (c *Check) Awake() bool {
 	u := c.upstream
-	return u.asleep.Load() == 0 && u.note.Load()&(noteEjected|notesChecking|notesDead|notesSick) == 0 && u.inARow.Load() == 0
+	return u.record.Load() == 0 && u.note.Load()&(noteEjected|notesChecking|notesDead|notesSick) == 0
 }
 
 // Ask reports whether a check of type tcp should also want an answer, whatever
@@ -117,7 +117,7 @@ func (c *Check) Awake() bool {
 func (c *Check) Ask() bool {
 	u := c.upstream
 	n := u.note.Load()
-	return n&(noteEjected|(noteDead|noteSick)<<c.part) != 0 || u.inFlight() > 0 && u.asleep.Load() != 0
+	return n&(noteEjected|(noteDead|noteSick)<<c.part) != 0 || u.inFlight() > 0 && u.record.Load()&asleep != 0
 }
 
 // Report notes a result at now (unix nanoseconds) and returns after how long

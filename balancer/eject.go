@@ -89,7 +89,7 @@ func (u *Upstream) eject(now int64, note uint64, d time.Duration, reason string)
 		}
 		u.outUntil.Store(now + int64(d))
 		u.mark(note, noteEjected|noteSlow)
-		u.inARow.Store(0)
+		u.record.And(asleep)
 		for _, c := range u.checks {
 			if c != nil {
 				c.good = 0
@@ -139,7 +139,7 @@ func (u *Upstream) pardon(now int64, slow time.Duration, reason string) {
 // returnLocked puts an ejected member back, through slow start.
 func (u *Upstream) returnLocked(now int64, slow time.Duration) {
 	u.verdict.ended = now
-	u.inARow.Store(0)
+	u.record.And(asleep)
 	u.outUntil.Store(0)
 	u.mark(0, noteEjected)
 	u.slowLocked(now, slow)

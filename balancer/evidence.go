@@ -30,7 +30,7 @@ func (v *View) failed(u *Upstream, begun, now int64, reason string) {
 	if begun <= u.changed.Load() {
 		return
 	}
-	if n := int(u.inARow.Add(1)); v.health.Failures > 0 && n >= v.health.Failures {
+	if n := int(u.record.Add(1) &^ asleep); v.health.Failures > 0 && n >= v.health.Failures {
 		u.eject(now, noteFailing, 0, failuresInARow(n, reason))
 	}
 }
@@ -38,16 +38,16 @@ func (v *View) failed(u *Upstream, begun, now int64, reason string) {
 // Answered notes that the head of an answer came, took nanoseconds after it
 // was asked for.
 func (v *View) Answered(e *Endpoint, status int, took, now int64) {
-	u := e.Upstream
-	if u.asleep.Load() != 0 {
-		u.asleep.Store(0)
+	if e.record.Load()&asleep != 0 {
+		e.record.And(^uint32(asleep))
 	}
 	if status < 500 {
 		if v.policy == PeakEWMA {
-			u.observe(now, took)
+			e.Upstream.observe(now, took)
 		}
 		return
 	}
+	u := e.Upstream
 	u.addGhost(now)
 	if v.policy == PeakEWMA {
 		u.observe(now, max(took, penalty))
@@ -56,15 +56,17 @@ func (v *View) Answered(e *Endpoint, status int, took, now int64) {
 
 // Completed notes an answer that came to its end, or became a tunnel.
 func (v *View) Completed(e *Endpoint, status int, begun, now int64) {
-	u := e.Upstream
 	if v.health.ServerErrors && serverError(status) {
-		v.failed(u, begun, now, "it answered with a server error")
+		v.failed(e.Upstream, begun, now, "it answered with a server error")
 		return
 	}
-	if u.inARow.Load() != 0 {
-		u.inARow.Store(0)
+	if e.failures() != 0 {
+		e.record.And(asleep)
 	}
-	if u.load.Load()&noted != 0 && u.note.Load()&noteEjected != 0 && begun > u.changed.Load() {
+	if e.load.Load()&noted == 0 {
+		return
+	}
+	if u := e.Upstream; u.note.Load()&noteEjected != 0 && begun > u.changed.Load() {
 		u.pardon(now, v.health.SlowStart, "it answers requests")
 	}
 }

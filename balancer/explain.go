@@ -115,7 +115,7 @@ func (v *View) shadow() *View {
 	s.state.InFlight.Store(v.state.InFlight.Load() + 1) // the request itself, as Begin counts it
 	s.slots, s.loads = slices.Clone(v.slots), slices.Clone(v.loads)
 	for i := range s.slots {
-		from, to := s.slots[i].hot, newHot(words{new(atomic.Uint32), new(atomic.Uint64)})
+		from, to := s.slots[i].hot, newHot((&lone{}).words())
 		s.loads[i] = to.load
 		to.load.Store(from.load.Load())
 		for _, w := range [...][2]*atomic.Uint64{{to.note, from.note}, {&to.price, &from.price},

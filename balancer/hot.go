@@ -12,15 +12,34 @@ type hot struct {
 	latency atomic.Uint64 // decaying peak of the response time, see observe
 	wraps   atomic.Uint64 // how often the count of requests begun, in load, began anew
 	prepaid atomic.Uint32 // 1: a request bypassed round robin and took the next turn in advance
-	_       [76]byte
+	_       [68]byte
 }
 
-// words are what every pick looks at, of each member that it looks at.
+// words are what every pick and every request looks at.
 type words struct {
 	// load is requests begun << begunShift | noted | requests in flight: one
 	// addition counts both, and one look tells whether there is a note.
 	load *atomic.Uint32
 	note *atomic.Uint64 // why the member is not plainly fit, see note*; 0: it is
+	// record is the number of failures since the last success, and asleep.
+	record *atomic.Uint32
+}
+
+// asleep, in words.record: it has answered nothing since a check looked last.
+const asleep = 1 << 31
+
+// failures returns the number of failures since the last success.
+func (w words) failures() int { return int(w.record.Load() &^ asleep) }
+
+// begin counts a request in. wrapped tells that the count of requests begun
+// began anew.
+func (w words) begin() (wrapped bool) { return w.load.Add(1<<begunShift|1)>>begunShift == 0 }
+
+// end counts a request out.
+func (w words) end() {
+	if w.load.Add(^uint32(0))&inFlightMask == inFlightMask {
+		panic("BUG: in-flight count below zero")
+	}
 }
 
 // deck holds the words of members of one small domain side by side. A pick that
@@ -32,11 +51,12 @@ type words struct {
 // would not fit into. Words are given out once: requests that began with an
 // older Table may still count at a member that is gone.
 type deck struct {
-	_     [128]byte
-	loads [deckSize]atomic.Uint32
-	notes [deckSize]atomic.Uint64
-	used  int       // guarded by Router.mu
-	_     [184]byte // 512 in all, which the allocator aligns
+	_       [128]byte
+	loads   [deckSize]atomic.Uint32
+	notes   [deckSize]atomic.Uint64
+	records [deckSize]atomic.Uint32
+	used    int       // guarded by Router.mu
+	_       [120]byte // 512 in all, which the allocator aligns
 }
 
 const (
@@ -48,18 +68,21 @@ const (
 // lone holds the words of a member of a large domain, where picks look at two
 // of many: others that share its line would only be in the way.
 type lone struct {
-	load atomic.Uint32
-	note atomic.Uint64
-	_    [112]byte
+	load, record atomic.Uint32
+	note         atomic.Uint64
+	_            [112]byte
 }
+
+func (l *lone) words() words { return words{&l.load, &l.note, &l.record} }
 
 // deal gives out the next words; false: all are.
 func (d *deck) deal() (words, bool) {
 	if d.used == deckSize {
 		return words{}, false
 	}
+	i := d.used
 	d.used++
-	return words{&d.loads[d.used-1], &d.notes[d.used-1]}, true
+	return words{&d.loads[i], &d.notes[i], &d.records[i]}, true
 }
 
 const (

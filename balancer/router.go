@@ -253,8 +253,7 @@ func (r *Router) stateLocked(k Key) *ClusterState {
 // wordsLocked returns words for a new member of a domain with so many.
 func (r *Router) wordsLocked(domain string, members int) words {
 	if members > deckSize && members < hugeFrom {
-		l := &lone{}
-		return words{&l.load, &l.note}
+		return (&lone{}).words()
 	}
 	d := r.decks[domain]
 	if d != nil {

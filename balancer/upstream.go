@@ -13,11 +13,8 @@ import (
 // as the member keeps its domain, id, address and ports. All methods are safe
 // for concurrent use.
 type Upstream struct {
-	// What each request reads comes first, on one cache line.
 	words // those of hot, one step nearer
 	*hot
-	inARow    atomic.Uint32 // failures since the last success
-	asleep    atomic.Uint32 // 1: it has answered nothing since a check looked last
 	key       upstreamKey
 	hash      uint64 // of domain and id, the same in every process
 	session   uint64 // what sessions call it
@@ -70,13 +67,15 @@ func newUpstream(key upstreamKey, w words, tell func(Transition)) *Upstream {
 	return u
 }
 
-// Endpoint is an Upstream at one port, spoken to in one way.
+// Endpoint is an Upstream at one port, spoken to in one way. It has what a
+// request that goes well needs to know of the member, on one cache line.
 type Endpoint struct {
+	words
 	Upstream  *Upstream
 	Transport io.Closer // the connections to it, made by Options.Transport; closed when the member vanishes
 	Address   string    // host:port
-	TLS       bool
 	MemberTLS MemberTLS
+	TLS       bool
 	port      uint16
 }
 
@@ -111,17 +110,24 @@ func (u *Upstream) Draining() bool { return u.note.Load()&(noteDrained|noteDrain
 
 // Begin counts a request in; each must be followed by one End.
 func (u *Upstream) Begin() {
-	if u.load.Add(1<<begunShift|1)>>begunShift == 0 {
+	if u.begin() {
 		u.wraps.Add(1)
 	}
 }
 
 // End counts a request out.
-func (u *Upstream) End() {
-	if u.load.Add(^uint32(0))&inFlightMask == inFlightMask {
-		panic("BUG: in-flight count below zero")
+func (u *Upstream) End() { u.end() }
+
+// Begin counts a request in, as Upstream.Begin does; each must be followed by
+// one End.
+func (e *Endpoint) Begin() {
+	if e.begin() {
+		e.Upstream.wraps.Add(1)
 	}
 }
+
+// End counts a request out.
+func (e *Endpoint) End() { e.end() }
 
 // setWeight puts a weight in force.
 func (u *Upstream) setWeight(w int) {
@@ -156,7 +162,7 @@ func (u *Upstream) endpointLocked(port uint16, tls bool, mt MemberTLS, open func
 			return e
 		}
 	}
-	e := &Endpoint{Upstream: u, Address: u.Member().Address(port), TLS: tls, MemberTLS: mt, port: port}
+	e := &Endpoint{words: u.words, Upstream: u, Address: u.Member().Address(port), TLS: tls, MemberTLS: mt, port: port}
 	if open != nil {
 		e.Transport = open(e)
 	}

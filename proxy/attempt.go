@@ -65,11 +65,10 @@ func (x *exchange) attemptAll(table *balancer.Table) fault {
 // connection that turns out to be stale is replaced once by a new one. sent
 // tells whether the member may have seen any of the request.
 func (x *exchange) attempt(e *balancer.Endpoint) (f fault, sent bool) {
-	u := e.Upstream
 	x.endpoint = e
 	x.outcome.Phase = PhaseConnect
-	u.Begin()
-	defer u.End()
+	e.Begin()
+	defer e.End()
 	x.arrived()
 	if x.attempted = x.now.UnixNano(); x.attempts > 1 {
 		x.tick = time.Now()
