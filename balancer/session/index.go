@@ -46,8 +46,9 @@ func (c *cell) slot() uint32               { return uint32(c.name.Load()&slotMas
 type index struct {
 	ready atomic.Bool // cells are there
 	moves atomic.Uint32
-	cells []cell // written once, before ready
-	live  int    // guarded by the shard's lock
+	cells []cell   // written once, before ready
+	_     [32]byte // keeps what requests read off the cache line that each change writes
+	live  int      // guarded by the shard's lock
 }
 
 // place and tag use different bits of the key; those of the shard are the

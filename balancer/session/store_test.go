@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // key makes a key whose bytes are spread like those of a hash.
@@ -319,5 +320,17 @@ func TestSlides(t *testing.T) {
 	sweep()
 	if got := s.Stats(); got.Sessions != 0 || got.Expired != 1 {
 		t.Errorf("%d sessions, %d expired; expected 0 and 1", got.Sessions, got.Expired)
+	}
+}
+
+// TestLines: what the requests of one shard read is on no cache line that others
+// write, or changes of the shard but for moving cells.
+func TestLines(t *testing.T) {
+	var sh shard
+	if size := unsafe.Sizeof(sh); size%64 != 0 {
+		t.Errorf("a shard has %d bytes, expected whole cache lines", size)
+	}
+	if at := unsafe.Offsetof(sh.live); at != 64 {
+		t.Errorf("what changes write begins at %d, expected 64", at)
 	}
 }
