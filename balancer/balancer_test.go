@@ -206,7 +206,7 @@ func TestLeastRequests(t *testing.T) {
 		r.SetMembers(workers(n))
 		v := view(t, r, "as.test")
 		for range 100 * n {
-			v.Pick(1, 0, nil).Upstream.Begin()
+			v.Pick(1, 0, nil).Begin()
 		}
 		lo, hi := int64(1<<60), int64(0)
 		for _, u := range r.Table().Upstreams() {
@@ -228,7 +228,7 @@ func TestLeastRequestsWeighted(t *testing.T) {
 	r := newRouter(t, example(t), list...)
 	v := view(t, r, "as.test")
 	for range 400 {
-		v.Pick(1, 0, nil).Upstream.Begin()
+		v.Pick(1, 0, nil).Begin()
 	}
 	if got := r.Table().Upstreams()[1].InFlight(); got != 300 {
 		t.Fatalf("the heavy member has %d of 400, want 300", got)
@@ -312,7 +312,7 @@ func TestRebuildKeepsWhatIsTheSame(t *testing.T) {
 	list := workers(2)
 	r.SetMembers(list)
 	before := slices.Clone(r.Table().Upstreams())
-	before[0].Begin()
+	before[0].begin()
 	r.Drain("w001", true)
 	list[0].Weight, list[0].Zone = 5, "b"
 	r.SetMembers(list)
@@ -389,8 +389,8 @@ func TestRouteAndPickAllocateNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		r.Table().Route(&req, &d)
 		e := d.View.Pick(1, 0, nil)
-		e.Upstream.Begin()
-		e.Upstream.End()
+		e.Begin()
+		e.End()
 	}); n != 0 {
 		t.Fatalf("%v allocations", n)
 	}
@@ -462,9 +462,9 @@ func BenchmarkPick(b *testing.B) {
 			r := newRouter(b, example(b), workers(n)...)
 			v := view(b, r, "as.test")
 			for b.Loop() {
-				u := v.Pick(1, 0, nil).Upstream
-				u.Begin()
-				u.End()
+				e := v.Pick(1, 0, nil)
+				e.Begin()
+				e.End()
 			}
 		})
 	}

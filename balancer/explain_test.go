@@ -52,9 +52,9 @@ func TestForesee(t *testing.T) {
 			if list := d.Survey(now); len(list) != n || list[0].Grade != "fit" || list[0].Endpoint == nil {
 				t.Fatalf("%s: survey %+v", policy, list)
 			}
-			e.Upstream.Begin()
+			e.Begin()
 			if i%2 == 1 {
-				e.Upstream.End()
+				e.End()
 				d.Cluster.End(200)
 			}
 		}

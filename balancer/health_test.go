@@ -348,9 +348,9 @@ func TestSlowStart(t *testing.T) {
 		var under []*Endpoint
 		for range all { // each request stays until as many others have come as are to be in flight
 			e := v.Pick(now, 0, nil)
-			e.Upstream.Begin()
+			e.Begin()
 			if under = append(under, e); len(under) > load {
-				under[0].Upstream.End()
+				under[0].End()
 				under = under[1:]
 			}
 			if e == v.Endpoints()[4] {
@@ -358,7 +358,7 @@ func TestSlowStart(t *testing.T) {
 			}
 		}
 		for _, e := range under {
-			e.Upstream.End()
+			e.End()
 		}
 		if share := float64(count) / float64(all); share < lo || share > hi {
 			t.Fatalf("after %d s with %d in flight it gets %.3f of the requests, want %v..%v", age, load, share, lo, hi)
@@ -384,15 +384,15 @@ func TestFastFailureIsNotAttractive(t *testing.T) {
 		for range all {
 			w.now += second / 1000
 			e := v.Pick(w.now, 0, nil)
-			e.Upstream.Begin()
+			e.Begin()
 			if e == bad {
 				v.Answered(e, 503, 1000, w.now)
-				e.Upstream.End()
+				e.End()
 				count++
 				continue
 			}
 			if under = append(under, e); len(under) > 5*n {
-				under[0].Upstream.End()
+				under[0].End()
 				under = under[1:]
 			}
 		}

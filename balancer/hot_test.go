@@ -22,17 +22,18 @@ func TestNotedStaysTrue(t *testing.T) {
 		t.Fatalf("a deck gives out %d words", len(hots))
 	}
 	u := &Upstream{words: hots[3].words, hot: hots[3]}
+	e := &Endpoint{words: u.words, Upstream: u}
 	for round := range 300 {
 		var wg sync.WaitGroup
 		for k := range 4 {
 			wg.Go(func() {
 				for i := range 30 {
-					u.Begin()
+					e.Begin()
 					u.mark(1<<k, 0)
 					if k%2 == 0 || i < 29 || round%2 == 0 {
 						u.mark(0, 1<<k)
 					}
-					u.End()
+					e.End()
 				}
 			})
 		}

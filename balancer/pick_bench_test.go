@@ -29,9 +29,9 @@ func BenchmarkPickServe(b *testing.B) {
 				v := benchView(b, policy, n)
 				b.RunParallel(func(pb *testing.PB) {
 					for k := uint64(1); pb.Next(); k++ {
-						u := v.Pick(1, mix(k)|1, nil).Upstream
-						u.Begin()
-						u.End()
+						e := v.Pick(1, mix(k)|1, nil)
+						e.Begin()
+						e.End()
 					}
 				})
 			})

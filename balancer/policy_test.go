@@ -273,10 +273,10 @@ func TestPicksAllocateNothing(t *testing.T) {
 			if got := testing.AllocsPerRun(200, func() {
 				k++
 				e := w.view.Pick(now, mix(k), nil)
-				e.Upstream.Begin()
+				e.Begin()
 				w.view.Answered(e, 200, 1e6, now)
 				w.view.Completed(e, 200, now, now)
-				e.Upstream.End()
+				e.End()
 			}); got != 0 {
 				t.Errorf("%s, %d members: %v allocations", policy, n, got)
 			}

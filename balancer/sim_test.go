@@ -63,13 +63,13 @@ func (w *world) nanos() int64 { return int64(w.now * 1e9) }
 func (w *world) pick(hash uint64) int {
 	w.cluster.Begin(time.Unix(0, w.nanos()))
 	e := w.view.Pick(w.nanos(), hash, nil)
-	e.Upstream.Begin()
+	e.Begin()
 	return w.index[e]
 }
 
 // end counts out a request that was picked for member i.
 func (w *world) end(i, status int) {
-	w.view.Endpoints()[i].Upstream.End()
+	w.view.Endpoints()[i].End()
 	w.cluster.End(status)
 }
 

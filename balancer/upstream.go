@@ -108,18 +108,7 @@ func (u *Upstream) Weight() int { return int(u.weight.Load()) }
 // Draining reports whether it gets no new requests, by its own word or an operator's.
 func (u *Upstream) Draining() bool { return u.note.Load()&(noteDrained|noteDraining) != 0 }
 
-// Begin counts a request in; each must be followed by one End.
-func (u *Upstream) Begin() {
-	if u.begin() {
-		u.wraps.Add(1)
-	}
-}
-
-// End counts a request out.
-func (u *Upstream) End() { u.end() }
-
-// Begin counts a request in, as Upstream.Begin does; each must be followed by
-// one End.
+// Begin counts a request in at its member; each must be followed by one End.
 func (e *Endpoint) Begin() {
 	if e.begin() {
 		e.Upstream.wraps.Add(1)

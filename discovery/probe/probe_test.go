@@ -81,6 +81,16 @@ func (s *site) status() balancer.Status {
 	return s.Table().Upstreams()[0].Status(time.Now().UnixNano())
 }
 
+// route decides where a request would go.
+func (s *site) route(t *testing.T) *balancer.Decision {
+	t.Helper()
+	var d balancer.Decision
+	if r := s.Table().Route(&balancer.Request{Host: []byte("h"), Path: []byte("/"), PublicPort: 80}, &d); r != balancer.OK {
+		t.Fatal(r)
+	}
+	return &d
+}
+
 func (s *site) await(t *testing.T, state string) balancer.Status {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -147,12 +157,13 @@ func TestStandstill(t *testing.T) {
 	s.await(t, balancer.StateUp)
 	time.Sleep(300 * time.Millisecond)
 	s.await(t, balancer.StateUp) // idle, nothing speaks against it
-	s.Table().Upstreams()[0].Begin()
+	e := s.route(t).View.Endpoints()[0]
+	e.Begin()
 	st := s.await(t, balancer.StateDown)
 	if !strings.Contains(st.Checks[0].Result, "no answer within") {
 		t.Fatalf("%+v", st)
 	}
-	s.Table().Upstreams()[0].End()
+	e.End()
 	server := &http.Server{Handler: http.NotFoundHandler()}
 	go server.Serve(ln)
 	defer server.Close()
@@ -166,10 +177,7 @@ func TestBusyMembersNeedNoCheck(t *testing.T) {
 	defer server.Close()
 	s.SetMembers([]balancer.Member{at(t, server.URL)})
 	s.await(t, balancer.StateUp)
-	var d balancer.Decision
-	if r := s.Table().Route(&balancer.Request{Host: []byte("h"), Path: []byte("/"), PublicPort: 80}, &d); r != balancer.OK {
-		t.Fatal(r)
-	}
+	d := s.route(t)
 	for end := time.Now().Add(10 * time.Second); s.prober.Stats().Skipped < 3; time.Sleep(time.Millisecond) {
 		d.View.Answered(d.View.Endpoints()[0], 200, 1000, time.Now().UnixNano())
 		if time.Now().After(end) {
@@ -228,10 +236,7 @@ func TestHTTPSilence(t *testing.T) {
 	if want := "no answer within 500ms"; st.Checks[0].Result != want || !strings.Contains(st.Reason, want) {
 		t.Fatalf("%+v", st)
 	}
-	var d balancer.Decision
-	if r := s.Table().Route(&balancer.Request{Host: []byte("h"), Path: []byte("/"), PublicPort: 80}, &d); r != balancer.OK {
-		t.Fatal(r)
-	}
+	d := s.route(t)
 	if list := d.Survey(time.Now().UnixNano()); list[0].Grade != "unreachable" {
 		t.Fatalf("it is %s", list[0].Grade)
 	}
