@@ -328,5 +328,6 @@ func TestBlockedAccessLog(t *testing.T) {
 		})
 	}
 	l.stop(t)
+	stopped.Store(false) // so that the reader ends
 	reader.Close()
 }
