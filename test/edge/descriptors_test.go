@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,25 @@ func adminGet(addr, path string) (body string, took time.Duration) {
 		return "", time.Since(start)
 	}
 	return string(a.Body), time.Since(start)
+}
+
+// adminAnswers asks for the metrics three times. Each is answered; one may take
+// longer than a second: what the kernel drops of so many packets at once, a SYN
+// above all, is sent again only then (RFC 6298). It returns the last answer and
+// the median of the times.
+func adminAnswers(t testing.TB, admin func(path string) (string, time.Duration)) (page string, median time.Duration) {
+	t.Helper()
+	tooks := make([]time.Duration, 3)
+	for i := range tooks {
+		if page, tooks[i] = admin("/metrics"); page == "" {
+			t.Errorf("admin does not answer, given up after %v", tooks[i])
+		}
+	}
+	slices.Sort(tooks)
+	if tooks[1] > time.Second {
+		t.Errorf("admin answered in %v", tooks)
+	}
+	return page, tooks[1]
 }
 
 // metricOf finds a series in a page of metrics.
@@ -93,10 +113,7 @@ func TestDescriptors(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	page, took := admin("/metrics")
-	if page == "" || took > time.Second {
-		t.Errorf("admin answered %d bytes in %v", len(page), took)
-	}
+	page, took := adminAnswers(t, admin)
 	t.Logf("%d clients: %d served, %d told that it is busy, %d without answer; limit %s, %d descriptors, admin %v", clients,
 		served.Load(), busy.Load(), none.Load(), metricOf(page, "jetway_connections_limit"), p.Descriptors(), took)
 	if limit, _ := strconv.Atoi(metricOf(page, "jetway_connections_limit")); served.Load() < int64(limit*6/10) || none.Load() > int64(clients/100) {
@@ -170,9 +187,7 @@ func TestDescriptorsOfIdleMembers(t *testing.T) {
 			t.Errorf("domain %d: %d of %d requests failed with %d descriptors open, such as %v", i, n, clients, p.Descriptors(), why.Load())
 		}
 	}
-	if page, took := admin("/metrics"); page == "" || took > time.Second {
-		t.Errorf("admin answered %d bytes in %v", len(page), took)
-	}
+	adminAnswers(t, admin)
 	together.Lock()
 	close(release)
 	together.Unlock()
