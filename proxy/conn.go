@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -398,6 +397,3 @@ func (c *clientConn) abort(reset bool) {
 	}
 	c.socket.Close()
 }
-
-// clean reports whether err is the orderly end of a stream.
-func clean(err error) bool { return err == io.EOF }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -96,3 +97,6 @@ func (t *tunnel) copy(dst, src net.Conn, in *input, moved *int64) bool {
 		}
 	}
 }
+
+// clean reports whether err is the orderly end of a stream.
+func clean(err error) bool { return err == io.EOF }
