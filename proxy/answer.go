@@ -292,7 +292,14 @@ func (x *exchange) lost(f fault) {
 	if f == clientGone && !x.began {
 		x.status = clientGone.status()
 	}
-	x.conn.abort(x.began && x.respBody.framing == framingEOF || x.began && x.req.http10)
+	reset := x.began && x.req.http10 // others see by the length or the chunks that it is not whole
+	if reset || f == clientGone || f == crashed {
+		x.conn.abort(reset)
+		return
+	}
+	// What the client has sent meanwhile, such as its next request, must not
+	// take from it what it was given of the answer (RFC 9112, 9.6).
+	x.conn.linger = true
 }
 
 // clientFault names what a failed read of the request's body means.

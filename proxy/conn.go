@@ -387,9 +387,8 @@ func (c *clientConn) drainInput() {
 	}
 }
 
-// abort ends the connection in the middle of an answer. Where the end of the
-// connection is the end of the answer, a reset makes sure that the client
-// cannot take what it got for whole.
+// abort ends the connection in the middle of an answer, by a reset where the
+// client could take what it got for whole.
 func (c *clientConn) abort(reset bool) {
 	c.linger = false
 	if t, ok := c.socket.(*net.TCPConn); ok && reset {

@@ -1,6 +1,13 @@
 package proxy
 
-import "testing"
+import (
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestEveryFaultIsComplete(t *testing.T) {
 	codes := map[string]bool{}
@@ -39,5 +46,32 @@ func TestAppendHex(t *testing.T) {
 		if got := string(appendHex(nil, n)); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
+	}
+}
+
+// TestCutAnswerArrives: what a member sent before it broke off reaches the
+// client, also one that reads slowly and has sent its next requests meanwhile.
+func TestCutAnswerArrives(t *testing.T) {
+	const part = 32 << 10
+	p := startProxy(t, nil, startMember(t, func(c net.Conn) {
+		c.Read(make([]byte, 4096))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", part))
+	}))
+	c := dial(t, p.address)
+	c.(*net.TCPConn).SetReadBuffer(2048) // so that most of it waits at Jetway
+	next := strings.Repeat(plainRequest, 2000)
+	go io.WriteString(c, plainRequest+next)
+	for end := time.Now().Add(2 * time.Second); p.stats.faults[memberBroke].Load() == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	var got []byte
+	for buf := make([]byte, 1000); ; time.Sleep(100 * time.Microsecond) {
+		n, err := c.Read(buf)
+		if got = append(got, buf[:n]...); err != nil {
+			break
+		}
+	}
+	if n := bytes.Count(got, []byte("x")); n != part {
+		t.Errorf("%d bytes of the answer came, want %d", n, part)
 	}
 }

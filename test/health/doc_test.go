@@ -178,6 +178,7 @@ func (s *site) awaitState(t testing.TB, id, state string, patience time.Duration
 
 // watch notes when the number of requests that went to a member last changed.
 type watch struct {
+	once sync.Once // closes stop
 	stop chan struct{}
 	done chan struct{}
 	mu   sync.Mutex // guards last
@@ -186,6 +187,7 @@ type watch struct {
 
 func (s *site) watch(t testing.TB, id string) *watch {
 	w := &watch{stop: make(chan struct{}), done: make(chan struct{}), last: time.Now()}
+	t.Cleanup(func() { w.end() }) // where the test gave up
 	go func() {
 		defer close(w.done)
 		before := uint64(0)
@@ -208,7 +210,7 @@ func (s *site) watch(t testing.TB, id string) *watch {
 
 // end returns the time of the last change, known to about 5 ms.
 func (w *watch) end() time.Time {
-	close(w.stop)
+	w.once.Do(func() { close(w.stop) })
 	<-w.done
 	w.mu.Lock()
 	defer w.mu.Unlock()

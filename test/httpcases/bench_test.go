@@ -70,7 +70,7 @@ func (b *bench) start(t *testing.T, l limits, opts ...harness.Option) {
 
 func newBench(t *testing.T, name string) *bench {
 	t.Helper()
-	b := &bench{name: name, port: harness.FreePort(t), members: map[string]*harness.Member{}, patient: 2 * time.Second}
+	b := &bench{name: name, port: harness.FreePort(t), members: map[string]*harness.Member{}, patient: 5 * time.Second}
 	b.addr = harness.Loopback(b.port)
 	for _, name := range memberNames() {
 		b.members[name] = harness.StartMember(t, name, nil)

@@ -16,7 +16,7 @@ func (b *bench) newCanary(s *seen) {
 	defer c.Close()
 	nonce := b.next()
 	c.Send(canaryRequest(nonce))
-	a, err := c.Await("GET", max(b.patient, 2*time.Second))
+	a, err := c.Await("GET", max(b.patient, 5*time.Second))
 	if err != nil || a.Status != 200 || string(a.Body) != "t1 GET /canary-"+nonce {
 		s.canary = fmt.Sprintf("%s; canary %s on a new connection got %d %.100q (%v)", s.canary, nonce, a.Status, a.Body, err)
 	}
@@ -34,7 +34,7 @@ func (b *bench) collect(s *seen, text string) {
 			m.AwaitQuiet(time.Second)
 		}
 	}
-	for deadline := time.Now().Add(2 * time.Second); b.underWay() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(5 * time.Second); b.underWay() && time.Now().Before(deadline); {
 		time.Sleep(2 * time.Millisecond)
 	}
 	counts := map[string]int{}

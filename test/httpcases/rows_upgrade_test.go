@@ -149,7 +149,7 @@ func playTunnel(k *conversation) {
 	for i := range 3 {
 		text := fmt.Sprintf("frame %d", i)
 		k.c.Send(text)
-		if got := k.c.Raw(len(text)+1, time.Second); got != ">"+text {
+		if got := k.c.Raw(len(text)+1, 5*time.Second); got != ">"+text {
 			k.s.broken = fmt.Sprintf("tunnel gave %q for %q", got, text)
 			return
 		}
@@ -164,7 +164,7 @@ func playEagerTunnel(k *conversation) {
 	if !k.answer("GET") {
 		return
 	}
-	if got := k.c.Raw(6, time.Second); got != ">early" {
+	if got := k.c.Raw(6, 5*time.Second); got != ">early" {
 		k.s.broken = fmt.Sprintf("tunnel gave %q for what was sent early", got)
 		return
 	}
@@ -174,8 +174,8 @@ func playEagerTunnel(k *conversation) {
 // tunnelEnd half-closes and expects the other side's last bytes and its end.
 func (k *conversation) tunnelEnd() {
 	k.c.CloseWrite()
-	if got := k.c.Raw(3, 2*time.Second); got != "bye" {
+	if got := k.c.Raw(3, 5*time.Second); got != "bye" {
 		k.s.broken = fmt.Sprintf("after half-close the tunnel gave %q", got)
 	}
-	k.s.closed = k.c.AwaitEOF(2*time.Second) == nil
+	k.s.closed = k.c.AwaitEOF(5*time.Second) == nil
 }

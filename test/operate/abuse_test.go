@@ -218,8 +218,8 @@ func TestWritersAside(t *testing.T) {
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				req, _ := http.NewRequestWithContext(ctx, "POST", "http://"+addr+"/api/v1/members/w1/drain", nil)
+			for first := true; first || ctx.Err() == nil; first = false {
+				req, _ := http.NewRequest("POST", "http://"+addr+"/api/v1/members/w1/drain", nil)
 				tried.Add(1)
 				if resp, err := client.Do(req); err == nil {
 					resp.Body.Close()

@@ -194,7 +194,8 @@ func TestLimits(t *testing.T) {
 		t.Errorf("a tenant that is switched off: %s", who)
 	}
 	var ok, refused atomic.Int64
-	stop := time.Now().Add(3 * time.Second)
+	begun := time.Now()
+	stop := begun.Add(3 * time.Second)
 	var wg sync.WaitGroup
 	wg.Go(func() { // ten times its rate
 		for ; time.Now().Before(stop); time.Sleep(5 * time.Millisecond) {
@@ -221,8 +222,13 @@ func TestLimits(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("t1: %d served, %d refused in 3 s at 20 per second and a burst of 20", ok.Load(), refused.Load())
-	if n := ok.Load(); n < 60 || n > 85 || refused.Load() == 0 {
+	took := time.Since(begun)
+	t.Logf("t1: %d served, %d refused in %v at 20 per second and a burst of 20", ok.Load(), refused.Load(), took)
+	least := int64(60)
+	if !harness.Long() {
+		least = 30 // while the machine stands still no request uses what would be allowed
+	}
+	if n := ok.Load(); n < least || n > 25+int64(20*took.Seconds()) || refused.Load() == 0 {
 		t.Errorf("%d served, %d refused", n, refused.Load())
 	}
 	// Requests in flight: five hang, the sixth is refused; then they break off.
