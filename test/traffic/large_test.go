@@ -16,7 +16,7 @@ import (
 
 const (
 	growthMax  = 32 << 20 // of Jetway's memory, whatever passes through
-	acceptsMax = 16 << 20 // what it and the kernel take for an end that does not read
+	acceptsMax = 32 << 20 // what it and the kernel, whose buffers may grow to many MiB, take for an end that does not read
 )
 
 // bulk is a member that gives and takes large bodies. What it wrote, or read,
