@@ -157,7 +157,7 @@ func TestTunnelIdle(t *testing.T) {
 	ends := make(chan string, 2)
 	b := startBench(t, options{timeouts: "upgrade_idle: " + idle.String()}, startSwitching(t, ends))
 	c := b.tunnel(t, "/client-first") // the member says nothing
-	var start time.Time // of the silence
+	var start time.Time               // of the silence
 	for range 6 {
 		time.Sleep(idle / 4) // the client's pace
 		start = time.Now()
