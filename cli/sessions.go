@@ -71,6 +71,9 @@ func (s *sessions) seal(cfg *config.Config, routing *balancer.Config) error {
 			rings[a.KeyFile] = ring
 		}
 		a.Scope = ring.Scope(c.Key.String())
+		if a.Cookie.Path != "/" {
+			a.Scope = a.Scope.AtPath(a.Cookie.Path)
+		}
 		learns = learns || a.Mode == balancer.AffinityLearn
 	}
 	s.mu.Lock()
@@ -80,7 +83,7 @@ func (s *sessions) seal(cfg *config.Config, routing *balancer.Config) error {
 	}
 	s.learns, s.owner = learns, session.Owner{Installation: cfg.Installation}
 	for _, ring := range rings {
-		s.owner.Keys = append(s.owner.Keys, ring.Fingerprint())
+		s.owner.Keys = append(s.owner.Keys, ring.Fingerprints()...)
 	}
 	if cfg.StateDir != "" {
 		s.file = filepath.Join(cfg.StateDir, savedName)

@@ -93,10 +93,14 @@ func newRingKey(secret []byte) ringKey {
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// Fingerprint tells a ring's first key from others without giving it away.
-func (r *Ring) Fingerprint() uint64 {
-	k := &r.keys[0]
-	return siphash.Hash(k.k0, k.k1, []byte("fingerprint"))
+// Fingerprints tell a ring's keys from others without giving them away, that of
+// the key in use first.
+func (r *Ring) Fingerprints() []uint64 {
+	var list []uint64
+	for i := range r.keys {
+		list = append(list, siphash.Hash(r.keys[i].k0, r.keys[i].k1, []byte("fingerprint")))
+	}
+	return list
 }
 
 // Scope is a Ring as one cluster uses it: what it seals and hashes means
@@ -104,6 +108,7 @@ func (r *Ring) Fingerprint() uint64 {
 type Scope struct {
 	ring *Ring
 	name uint64
+	path uint64 // of the cookies, where it is not the usual one; else 0
 	// bound is S2V after the cluster's name, under each key.
 	bound [keysMax]block
 }
@@ -120,6 +125,15 @@ func (r *Ring) Scope(name string) *Scope {
 		s.bound[i] = w.d
 	}
 	return s
+}
+
+// AtPath returns the scope with cookies at a path that is not the usual "/".
+// Their names differ by it: a browser has cookies of the same name at several
+// paths, and goes on sending those from before the path was changed.
+func (s *Scope) AtPath(path string) *Scope {
+	at := *s
+	at.path = Spread([]byte(path))
+	return &at
 }
 
 // CookieMax bounds the value of an application's session cookie; a longer one

@@ -129,9 +129,10 @@ const TagSize = 4
 
 // Tag returns the end of the cookie's name for a tenant of this cluster. A
 // browser may use several clusters and tenants at one host; each has a cookie
-// of its own, and none replaces another's. It stays when keys change.
+// of its own, and none replaces another's. It stays when keys change; it differs
+// by the cookie's path, see AtPath.
 func (s *Scope) Tag(w *Work, tenant int64) (tag [TagSize]byte) {
-	binary.LittleEndian.PutUint64(w.text[:], s.name)
+	binary.LittleEndian.PutUint64(w.text[:], s.name^s.path)
 	binary.LittleEndian.PutUint64(w.text[8:], uint64(tenant))
 	h := Spread(w.text[:16])
 	for i := range tag {

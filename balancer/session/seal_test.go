@@ -193,6 +193,10 @@ func TestKeys(t *testing.T) {
 	if rotated.Tag(w, 1) != s.Tag(w, 1) || s.Tag(w, 1) == s.Tag(w, 2) {
 		t.Fatal("the cookie's name depends on keys, or not on the tenant")
 	}
+	if at := s.AtPath("/app"); at.Tag(w, 1) == s.Tag(w, 1) || at.Tag(w, 1) == s.AtPath("/b").Tag(w, 1) || at.Tag(w, 1) != rotated.AtPath("/app").Tag(w, 1) ||
+		at.Key(w, 1, long) != s.Key(w, 1, long) {
+		t.Fatal("the cookie's name does not depend on its path, or what it names does")
+	}
 }
 
 func TestSealAllocations(t *testing.T) {

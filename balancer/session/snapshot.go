@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,7 @@ import (
 // named under other keys, are of no use.
 type Owner struct {
 	Installation string
-	Keys         []uint64 // Ring.Fingerprint of all rings in use
+	Keys         []uint64 // Ring.Fingerprints of all rings in use
 }
 
 // A snapshot is a head, blocks of records each with its checksum, and an empty
@@ -43,6 +44,7 @@ const (
 // once it is on disk. It returns how many there were. The store is held for
 // some microseconds at a time.
 func (s *Store) Save(path string, owner Owner, now time.Time) (n int, err error) {
+	removeLeftovers(path, now)
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return 0, fmt.Errorf("cannot save sessions: %w", err)
@@ -68,13 +70,36 @@ func (s *Store) Save(path string, owner Owner, now time.Time) (n int, err error)
 	return n, nil
 }
 
+// abandoned is how long nobody has written to a file that nobody will rename
+// any more.
+const abandoned = time.Minute
+
+// removeLeftovers removes what processes that were killed while they saved left
+// beside a file: each may be as large as the file itself.
+func removeLeftovers(path string, now time.Time) {
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return // so will be what comes next, and that is told
+	}
+	for _, f := range files {
+		rest, ours := strings.CutPrefix(f.Name(), filepath.Base(path)+".")
+		if !ours || !strings.HasSuffix(rest, ".tmp") {
+			continue
+		}
+		if info, err := f.Info(); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > abandoned {
+			os.Remove(filepath.Join(filepath.Dir(path), f.Name()))
+		}
+	}
+}
+
 func (s *Store) write(w io.Writer, owner Owner, now time.Time) (total int, err error) {
 	b := bufio.NewWriterSize(w, 256<<10)
 	head := binary.LittleEndian.AppendUint64([]byte(snapshotMagic), uint64(now.UnixMilli()))
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(owner.Installation)))
 	head = append(head, owner.Installation...)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(owner.Keys)))
-	for _, k := range owner.Keys {
+	keys := owner.Keys[:min(len(owner.Keys), fingerprintsMax)]
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(keys)))
+	for _, k := range keys {
 		head = binary.LittleEndian.AppendUint64(head, k)
 	}
 	b.Write(checked(head)) // errors stick and show at Flush

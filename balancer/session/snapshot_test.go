@@ -51,6 +51,68 @@ func TestSaveRestore(t *testing.T) {
 	}
 }
 
+// TestRestoreRotated: sessions saved under the key of before are of use to whoever
+// still has it, whether rotation or restart came first.
+func TestRestoreRotated(t *testing.T) {
+	path, now := filepath.Join(t.TempDir(), "sessions"), time.Now()
+	f := func(saved, restored string, want bool) {
+		t.Helper()
+		a := newStore(t, Options{})
+		a.Learn(Session{Key: key(1), Member: 1, Timeout: time.Hour}, now)
+		if _, err := a.Save(path, Owner{"default", ring(t, saved).Fingerprints()}, now); err != nil {
+			t.Fatal(err)
+		}
+		n, err := newStore(t, Options{}).Restore(path, Owner{"default", ring(t, restored).Fingerprints()}, now)
+		if (n == 1 && err == nil) != want {
+			t.Fatalf("%d restored, %v", n, err)
+		}
+	}
+	second := NewSecret()
+	f(testSecret, second+"\n"+testSecret, true)
+	f(second+"\n"+testSecret, second, true)
+	f(second+"\n"+testSecret, second+"\n"+testSecret, true)
+	f(testSecret, second, false)
+
+	a := newStore(t, Options{})
+	many := make([]uint64, 2*fingerprintsMax)
+	if _, err := a.Save(path, Owner{"default", many}, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Restore(path, Owner{"default", many}, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSaveLeftovers: what a killed process left is removed, what another one
+// may be writing is not, nor what is nobody's.
+func TestSaveLeftovers(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	path := filepath.Join(dir, "sessions")
+	for _, name := range []string{"sessions.1.tmp", "sessions.2.tmp", "sessions.old", "other.1.tmp"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := now.Add(-time.Hour)
+		if name == "sessions.2.tmp" {
+			at = now
+		}
+		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newStore(t, Options{}).Save(path, Owner{"default", []uint64{7}}, now); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := os.ReadDir(dir)
+	var names []string
+	for _, f := range left {
+		names = append(names, f.Name())
+	}
+	if got := strings.Join(names, " "); got != "other.1.tmp sessions sessions.2.tmp sessions.old" {
+		t.Fatalf("left are %s", got)
+	}
+}
+
 // TestRestoreRefuses: a damaged or foreign file changes nothing, and says why.
 func TestRestoreRefuses(t *testing.T) {
 	dir := t.TempDir()
