@@ -29,7 +29,7 @@ func (d *serviceDecoder) affinity(o object, a *balancer.Affinity) {
 	read(own, "name", &a.Cookie.Name, parseStem)
 	read(own, "path", &a.Cookie.Path, parseCookiePath)
 	read(own, "same_site", &a.Cookie.SameSite, parseSameSite)
-	read(own, "max_age", &a.Cookie.MaxAge, parseDuration)
+	read(own, "max_age", &a.Cookie.MaxAge, parseMaxAge)
 	if learns := a.Mode == balancer.AffinityLearn || a.Mode == balancer.AffinityRoute; learns && len(a.Cookies) == 0 {
 		at := mode
 		if at == nil && cookies != nil {
@@ -59,6 +59,15 @@ func parseSessionTimeout(s string) (time.Duration, error) {
 	d, err := parseDuration(s)
 	if err == nil && d < time.Second {
 		err = errors.New("a duration of at least 1s")
+	}
+	return d, err
+}
+
+// parseMaxAge refuses what would be Max-Age=0 and so end the cookie at once.
+func parseMaxAge(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err == nil && d > 0 && d < time.Second {
+		err = errors.New("a duration of at least 1s, or 0s")
 	}
 	return d, err
 }

@@ -204,6 +204,7 @@ func TestMalformed(t *testing.T) {
 	f("block", `  app:`, "  app:\n    health: {interval: 1ms}", "13:24", `"1ms" is wrong for "interval"; expected a duration from 50ms to 1h`)
 	f("block", `  app:`, "  app:\n    listeners: [htp]", "13:17", `listener "htp" does not exist; expected "http"`)
 	f("block", `  app:`, "  app:\n    affinity: {mode: sticky}", "13:22", `expected cookie or route or learn or source or none`)
+	f("block", `  app:`, "  app:\n    affinity: {cookie: {max_age: 10ms}}", "13:34", `"10ms" is wrong for "max_age"; expected a duration of at least 1s, or 0s`)
 	f("block", `  app:`, "  app:\n    retry: {budget: 0.2}", "13:21", `expected a percentage`)
 	f("block", `services:`, "services:\n  esb: {hosts: [e.example.com], domains: {a: {}}}", "15:7", `a/worker stands twice, first in service "esb" at line 12 column 43`)
 	f("block", `  app:`, "  a b:", "12:3", `"a b" cannot be a name in services`)

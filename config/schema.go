@@ -49,7 +49,7 @@ func schema() []key {
 		{"loadbalancer.admin.token_file", "file", `""`, "lines of `TOKEN`, `NAME TOKEN` or `NAME TOKEN read`, as `jetway keygen admin` writes; empty: on loopback everybody may ask"},
 		{"loadbalancer.admin.pprof", "true or false", "false", "profiles of the process under /debug/pprof/"},
 		{"loadbalancer.admin.audit_log", "file", `""`, "a file or named pipe, `-` for standard output, for every change of state and action of operators, one JSON object a line; SIGUSR1 opens it again"},
-		{"loadbalancer.fail_over", "true or false", "true", "false: never another member after a failed connect"},
+		{"loadbalancer.fail_over", "true or false", "true", "false: never another member after a failed connect, and 503 for a session whose member is gone; see [sessions](sessions.md)"},
 		{"loadbalancer.timeouts", "section", noDefault, "how long one wait may take; 0s: no limit, where it is allowed"},
 		{"loadbalancer.timeouts.header", "duration", "10s", "a whole request head, from its first byte; above 0s"},
 		{"loadbalancer.timeouts.body_min_rate", "size", "512B", "per second, that a request body must keep; 0B: none"},
@@ -278,7 +278,7 @@ func schema() []key {
 		{"<block>.affinity.cookie.name", "name", "JETWAY", "stem of its name; a hyphen and four characters for cluster and tenant follow"},
 		{"<block>.affinity.cookie.path", "path", "/", "paths at which browsers send it"},
 		{"<block>.affinity.cookie.same_site", "lax, strict or none", "lax", "whether browsers send it with requests from other sites; none only works by TLS"},
-		{"<block>.affinity.cookie.max_age", "duration", "0s", "how long browsers keep it; 0s: until they end"},
+		{"<block>.affinity.cookie.max_age", "duration", "0s", "how long browsers keep it, refreshed in time; 0s: until they end, else at least 1s"},
 	}
 }
 
