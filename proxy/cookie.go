@@ -47,7 +47,7 @@ func removes(line []byte, now time.Time) bool {
 		return true
 	}
 	_, rest, _ := bytes.Cut(line, []byte(";"))
-	expired := false
+	expired, counts := false, false // Max-Age counts before Expires, and of each the last one
 	for len(rest) > 0 {
 		var part []byte
 		part, rest, _ = bytes.Cut(rest, []byte(";"))
@@ -55,15 +55,13 @@ func removes(line []byte, now time.Time) bool {
 		switch name, value = trim(name), trim(value); {
 		case same(name, "max-age"):
 			// Digits with an optional minus; anything else is no Max-Age.
-			switch digits := bytes.TrimPrefix(value, []byte("-")); {
-			case len(digits) == 0 || !allDigits(digits):
-			case len(digits) < len(value), len(bytes.Trim(digits, "0")) == 0:
-				return true
-			default:
-				return false
+			if digits := bytes.TrimPrefix(value, []byte("-")); len(digits) > 0 && allDigits(digits) {
+				counts, expired = true, len(digits) < len(value) || len(bytes.Trim(digits, "0")) == 0
 			}
-		case same(name, "expires"):
-			expired = past(string(value), now)
+		case same(name, "expires") && !counts:
+			if at, ok := cookieDate(value); ok {
+				expired = at.Before(now)
+			}
 		}
 	}
 	return expired
@@ -76,17 +74,6 @@ func allDigits(b []byte) bool {
 		}
 	}
 	return true
-}
-
-// past reports whether a date is before now, in the forms that applications
-// send: RFC 9110's, the one with hyphens of old, and with two-digit years.
-func past(date string, now time.Time) bool {
-	for _, layout := range [...]string{time.RFC1123, "Mon, 02-Jan-2006 15:04:05 MST", time.RFC850, "Mon, 02-Jan-06 15:04:05 MST", time.ANSIC} {
-		if t, err := time.Parse(layout, date); err == nil {
-			return t.Before(now)
-		}
-	}
-	return false
 }
 
 // nextParameter finds the next path parameter, ";name=value" (RFC 3986, 3.3),
@@ -164,8 +151,9 @@ func nextDirective(list []byte) (token, rest []byte, ok bool) {
 }
 
 // forCaches reports whether a field tells caches of one kind what Cache-Control
-// tells all (RFC 9213): they would not heed the latter.
+// tells all (RFC 9213, and nginx's and Akamai's from before it): they would not
+// heed the latter.
 func forCaches(name []byte) bool {
-	return len(name) == 17 && (same(name, "cdn-cache-control") || same(name, "surrogate-control")) ||
+	return len(name) == 17 && same(name, "surrogate-control") || len(name) == 15 && same(name, "x-accel-expires") || len(name) == 12 && same(name, "edge-control") ||
 		len(name) > len("-cache-control") && same(name[len(name)-len("-cache-control"):], "-cache-control")
 }

@@ -59,6 +59,17 @@ func TestRemoves(t *testing.T) {
 	f("PHPSESSID=deleted; expires=Thu, 01-Jan-70 00:00:01 GMT; path=/", true)
 	f("JSESSIONID=abc; Expires=Fri, 02 Jan 2026 04:00:00 GMT", false)
 	f("JSESSIONID=abc; Expires=whenever", false)
+	f("JSESSIONID=abc; Max-Age=0; Max-Age=60", false) // the last one counts
+	f("JSESSIONID=abc; Max-Age=60; Max-Age=0; Expires=Thu, 01 Jan 2099 00:00:00 GMT", true)
+	f("JSESSIONID=abc; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Expires=whenever", true)
+	for _, date := range []string{"Thu, 1 Jan 1970 00:00:00 GMT", "Thursday, 01-Jan-1970 00:00:00 GMT", "Thu, 01 jan 1970 00:00:00 gmt",
+		`"Thu, 01 Jan 1970 00:00:00 GMT"`, "Thu Jan  1 00:00:00 1970", "Thu, 01 Jan 1970 00:00:00 +0000", "01 Jan 1970 0:0:0", "Fri, 02 January 2026 03:04:04 UTC"} {
+		f("JSESSIONID=abc; Expires="+date, true)
+	}
+	for _, date := range []string{"0", "-1", "Thu, 01 Jan 2099 00:00:00 GMT", "Fri, 02-Jan-26 03:04:06 GMT", "Thu, 32 Jan 1970 00:00:00 GMT",
+		"Thu, 01 Jan 1970 24:00:00 GMT", "Thu, 01 Jan 1970", "01 Jan 00:00:00", "1 1 1970 00:00:00", "Thu, 01 Jan 19700 00:00:00 GMT", ""} {
+		f("JSESSIONID=abc; Expires="+date, false)
+	}
 }
 
 func TestNextParameter(t *testing.T) {
@@ -114,6 +125,9 @@ func TestForCaches(t *testing.T) {
 	f("Example-Cache-Control", true)
 	f("Cache-Control", false)
 	f("X-Content-Control", false)
+	f("X-Accel-Expires", true)
+	f("Edge-Control", true)
+	f("Expires", false)
 }
 
 // FuzzCookies: whatever stands in Cookie, Set-Cookie, Cache-Control and paths,
