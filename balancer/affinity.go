@@ -64,13 +64,33 @@ func (v *View) keeps(i int, now int64) bool {
 	if s.hot.note.Load()&s.mask == 0 {
 		return true
 	}
-	if from := s.endpoint.Upstream.drainFrom.Load(); from != 0 && v.bound.drain > 0 && now-from >= int64(v.bound.drain) {
+	if v.over(i, now) {
 		return false
 	}
 	v.gradeOf(s, now) // what is over by now ends
 	n := s.hot.note.Load() & s.mask &^ (noteDrained | noteDraining | notesChecking)
 	g, _ := v.assess(s, n, now, 0)
 	return g <= gradeSuspect
+}
+
+// over reports whether the deadline for the sessions of a draining member has
+// passed.
+func (v *View) over(i int, now int64) bool {
+	from := v.slots[i].endpoint.Upstream.drainFrom.Load()
+	return from != 0 && v.bound.drain > 0 && now-from >= int64(v.bound.drain)
+}
+
+// Over reports whether a member is there and drains, and the deadline for its
+// sessions (Affinity.Drain) has passed.
+func (v *View) Over(member uint64, now int64) bool {
+	i, ok := v.bound.members[member]
+	return ok && v.over(int(i), now)
+}
+
+// OverRoute is Over by a route.
+func (v *View) OverRoute(route []byte, now int64) bool {
+	i, ok := v.bound.routes[string(route)]
+	return ok && v.over(int(i), now)
 }
 
 // bindings find the member that a session names, by its index in the view.

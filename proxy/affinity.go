@@ -16,6 +16,9 @@ type affinity struct {
 	tenant  int64              // 0: none
 	bound   *balancer.Endpoint // where the session is; nil: anywhere
 	broken  bool               // the session lost its member
+	over    bool               // because the deadline of that draining member passed
+	strict  bool               // whoever lost its member is refused
+	hidden  bool               // the request has a cookie of Jetway's own, which the member does not see
 	found   bool               // the client sent something for it
 	issue   bool               // Jetway's own cookie is due
 	spread  bool               // hash chooses among the fit
@@ -40,17 +43,17 @@ const ownSuffix = 1 + session.TagSize
 func (x *exchange) findSession(on *balancer.Affinity, failOver bool) fault {
 	a := &x.affinity
 	a.bound, a.broken, a.found, a.issue, a.spread, a.hasKey, a.private = nil, false, false, false, false, false, false
-	a.target, a.tenant = [2]int{}, 0
+	a.target, a.tenant, a.over, a.hidden, a.strict = [2]int{}, 0, false, false, !failOver
 	if found := &x.decision.Tenant; found.Outcome == tenant.Known {
 		a.tenant = int64(found.ID)
 	}
 	switch a.on = on; on.Mode {
 	case balancer.AffinityCookie:
-		if !on.Always && !x.decision.View.Choice() {
+		if on.Always || x.decision.View.Choice() {
+			x.openCookie()
+		} else if x.ownCookie(); !a.hidden {
 			a.on = nil
-			return noFault
 		}
-		x.openCookie()
 	case balancer.AffinityLearn:
 		x.findLearned()
 	case balancer.AffinityRoute:
@@ -63,7 +66,9 @@ func (x *exchange) findSession(on *balancer.Affinity, failOver bool) fault {
 		x.outcome.Session = balancer.SessionKept
 	case a.broken:
 		x.outcome.Session = balancer.SessionBroken
-		if !failOver {
+		// Where a draining member's deadline is over, whoever set it wants its
+		// sessions to go elsewhere; fail_over is about members that fail.
+		if a.strict && !a.over {
 			x.logBroken(nil)
 			return noMember
 		}
@@ -73,7 +78,9 @@ func (x *exchange) findSession(on *balancer.Affinity, failOver bool) fault {
 	return noFault
 }
 
-// chooseMember returns where the next attempt goes; nil where nobody is left.
+// chooseMember returns where the next attempt goes; nil where nobody is left. A
+// browser sends many requests at a time: all of a session that lost its member
+// go to one and the same other.
 func (x *exchange) chooseMember() *balancer.Endpoint {
 	a, view, now, tried := &x.affinity, x.decision.View, x.tick.UnixNano(), x.tried[:x.attempts]
 	switch {
@@ -81,7 +88,11 @@ func (x *exchange) chooseMember() *balancer.Endpoint {
 	case a.bound != nil && x.attempts == 0:
 		view.Sticky(a.bound)
 		return a.bound
-	case a.spread:
+	case a.spread || a.bound != nil:
+		if a.bound != nil && a.on.Mode == balancer.AffinityCookie {
+			value, _ := x.ownCookie()
+			a.hash = session.Spread(value)
+		}
 		if e := view.Spread(a.hash, now, tried); e != nil {
 			return e
 		}
@@ -108,10 +119,15 @@ func (x *exchange) openCookie() {
 		return
 	}
 	if a.bound = x.decision.View.Bound(o.Member, now.UnixNano()); a.bound == nil {
-		a.broken = true
+		a.broken, a.over = true, x.decision.View.Over(o.Member, now.UnixNano())
+		a.spread, a.hash = true, session.Spread(value)
 		return
 	}
-	a.issue = o.Old || age > on.Timeout/4
+	lives := on.Timeout
+	if on.Cookie.MaxAge > 0 {
+		lives = min(lives, on.Cookie.MaxAge) // else browsers would drop it before
+	}
+	a.issue = o.Old || age > lives/4
 }
 
 // ownCookie returns the value of Jetway's own cookie of this cluster and tenant,
@@ -129,7 +145,7 @@ func (x *exchange) ownCookie() (value []byte, count int) {
 			if !ownName(name, a.on) {
 				continue
 			}
-			fl.edit = true
+			fl.edit, a.hidden = true, true
 			if string(name[len(name)-session.TagSize:]) == string(a.tag[:]) {
 				value = v
 				count++

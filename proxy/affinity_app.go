@@ -40,9 +40,9 @@ func (x *exchange) eachSession(see func(x *exchange, fl *field, name, value []by
 }
 
 // oversized reports whether a session cookie is too long to be one that is
-// looked up. It is as good as an unknown one.
+// looked up. It is as good as an unknown one. Routes are not looked up.
 func (x *exchange) oversized(value []byte) bool {
-	if len(value) <= session.CookieMax {
+	if len(value) <= session.CookieMax || x.affinity.on.Mode != balancer.AffinityLearn {
 		return false
 	}
 	if a := &x.affinity; !a.found {
@@ -56,6 +56,7 @@ func (x *exchange) oversized(value []byte) bool {
 func (x *exchange) findLearned() {
 	a := &x.affinity
 	x.eachSession((*exchange).useLearned)
+	a.spread = a.broken
 	if !a.hasKey && a.found {
 		a.spread = true // so that all load balancers and all its requests agree
 		if a.on.StripUnknown {
@@ -70,7 +71,7 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 	store := x.server.router.Sessions()
 	key := a.on.Scope.Key(&a.work, a.tenant, value)
 	member, ok := uint64(0), false
-	if x.explained {
+	if x.explained || a.strict { // who is refused does not keep the session alive by asking
 		member, ok = store.Get(key, x.now)
 	} else {
 		member, ok = store.Use(key, x.now, a.on.Timeout)
@@ -98,6 +99,12 @@ func (x *exchange) useLearned(fl *field, _, value []byte) bool {
 	}
 	// A browser may have one of an older session, by another path, as well.
 	a.key, a.hasKey, a.bound, a.broken = key, true, bound, bound == nil
+	switch {
+	case bound == nil:
+		a.over = x.decision.View.Over(member, x.now.UnixNano())
+	case a.strict && !x.explained:
+		store.Use(key, x.now, a.on.Timeout)
+	}
 	return bound == nil
 }
 
@@ -144,7 +151,7 @@ func (x *exchange) useRoute(fl *field, name, value []byte) bool {
 	case e != nil:
 		a.bound, a.broken = e, false
 	case known || ours:
-		a.broken = true
+		a.broken, a.over = true, x.decision.View.OverRoute(route, x.now.UnixNano())
 	}
 	return true
 }
@@ -163,11 +170,11 @@ func (x *exchange) seeSetCookie(fl *field) *field {
 	case a.on.Mode == balancer.AffinityLearn && gone:
 		a.ending = name
 		x.eachSession((*exchange).forget)
-	case gone || len(value) > session.CookieMax:
-	case a.on.Mode == balancer.AffinityLearn:
-		x.learn(value)
-	default:
+	case gone:
+	case a.on.Mode == balancer.AffinityRoute:
 		return x.addRoute(fl, value)
+	case len(value) <= session.CookieMax:
+		x.learn(value)
 	}
 	return fl
 }

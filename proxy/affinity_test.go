@@ -22,6 +22,7 @@ type sticky struct {
 	*testProxy
 	t     *testing.T
 	scope *session.Scope
+	on    balancer.Affinity
 	more  atomic.Pointer[string] // fields of the next answers
 	list  []balancer.Member
 }
@@ -34,18 +35,22 @@ func newSticky(t *testing.T, a balancer.Affinity) *sticky {
 	}
 	s := &sticky{t: t, scope: ring.Scope("d/worker")}
 	s.more.Store(new(string))
-	a.Scope, a.Timeout = s.scope, time.Minute
+	a.Scope, a.Timeout = s.scope, max(a.Timeout, time.Minute)
 	if a.Cookies == nil {
 		a.Cookies = []string{"JSESSIONID"}
 	}
-	a.Cookie = balancer.StickyCookie{Name: "JETWAY", Path: "/", SameSite: "Lax"}
+	a.Cookie.Name, a.Cookie.Path, a.Cookie.SameSite = "JETWAY", "/", "Lax"
+	s.on = a
 	for i := range 3 {
 		id := fmt.Sprintf("m%d", i)
 		_, port, _ := net.SplitHostPort(startMember(t, func(c net.Conn) { s.answer(c, id) }))
 		n, _ := net.LookupPort("tcp", port)
 		s.list = append(s.list, balancer.Member{ID: id, Domain: "d", Host: "127.0.0.1", HTTP: uint16(n), Weight: 1})
 	}
-	s.testProxy = startCluster(t, nil, balancer.ClusterConfig{Affinity: a}, s.list)
+	patient := func(c *Config) { // a busy machine stands still for seconds at times
+		c.Timeouts.Header, c.Timeouts.Connect, c.Timeouts.ResponseHeader = time.Minute, time.Minute, time.Minute
+	}
+	s.testProxy = startCluster(t, patient, balancer.ClusterConfig{Affinity: a}, s.list)
 	return s
 }
 
@@ -73,7 +78,7 @@ func (s *sticky) get(path, cookie string) reply {
 	s.t.Helper()
 	c := dial(s.t, s.address)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if cookie != "" {
 		cookie = "Cookie: " + cookie + "\r\n"
 	}

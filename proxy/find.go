@@ -50,8 +50,8 @@ func (s *Server) FindSession(q Question) (*FoundSession, error) {
 		x.decision.View = new(balancer.View) // nobody there can serve it
 	}
 	x.findSession(on, true)
-	if x.affinity.on == nil {
-		return v, nil // there is no choice of members, so no cookie
+	if a := &x.affinity; a.on == nil || on.Mode == balancer.AffinityCookie && !a.issue && a.bound == nil {
+		return v, nil // there is no choice of members, so no cookie is due or counts
 	}
 	v.Verdict, v.Cookies = x.outcome.Session, on.Cookies
 	switch on.Mode {

@@ -84,8 +84,8 @@ func startCluster(t testing.TB, change func(*Config), c balancer.ClusterConfig, 
 	return p
 }
 
-// newTestRouter routes a.test to domain d; c says what else the cluster is.
-func newTestRouter(t testing.TB, c balancer.ClusterConfig) *balancer.Router {
+// testRouting routes a.test to domain d; c says what else the cluster is.
+func testRouting(t testing.TB, c balancer.ClusterConfig) balancer.Config {
 	t.Helper()
 	resolver, err := tenant.NewResolver(tenant.Config{Identify: []tenant.Rule{{Path: "**/t/{tenant}/"}}}, nil)
 	if err != nil {
@@ -96,9 +96,13 @@ func newTestRouter(t testing.TB, c balancer.ClusterConfig) *balancer.Router {
 	if c.Ranges, err = tenant.ParseRanges("*"); err != nil {
 		t.Fatal(err)
 	}
-	router, err := balancer.NewRouter(balancer.Config{Tenants: resolver, FailOver: true,
-		Listeners: []balancer.Listener{{Name: "http", PublicPort: 80}}, Clusters: []balancer.ClusterConfig{c}},
-		balancer.Options{Transport: NewPools().Open})
+	return balancer.Config{Tenants: resolver, FailOver: true,
+		Listeners: []balancer.Listener{{Name: "http", PublicPort: 80}}, Clusters: []balancer.ClusterConfig{c}}
+}
+
+func newTestRouter(t testing.TB, c balancer.ClusterConfig) *balancer.Router {
+	t.Helper()
+	router, err := balancer.NewRouter(testRouting(t, c), balancer.Options{Transport: NewPools().Open})
 	if err != nil {
 		t.Fatal(err)
 	}
