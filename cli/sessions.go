@@ -36,7 +36,8 @@ type sessions struct {
 }
 
 const (
-	savedName = "sessions"
+	savedName     = "sessions"
+	refusedEnding = ".refused"
 	// saveEvery is how often learned sessions are saved, and saveShare how
 	// much longer than a save takes the pause after it is at least.
 	saveEvery = time.Minute
@@ -92,7 +93,9 @@ func (s *sessions) seal(cfg *config.Config, routing *balancer.Config) error {
 }
 
 // restore takes over what was saved by the process before this one. It comes
-// before the first request. A file that is no good is a cold start.
+// before the first request. A file that is no good is a cold start; it is kept
+// beside, or the next save would make an end of what a mistake in the
+// configuration or an older version could not use.
 func (s *sessions) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +106,11 @@ func (s *sessions) restore() {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.log.Error().Err(err).Msg("saved sessions are refused, starting without any")
+		e := s.log.Error().Err(err)
+		if kept := s.file + refusedEnding; os.Rename(s.file, kept) == nil {
+			e = e.Str("kept_as", kept)
+		}
+		e.Msg("saved sessions are refused, starting without any")
 	default:
 		s.log.Info().Int("sessions", n).Msg("sessions restored")
 	}

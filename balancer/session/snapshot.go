@@ -166,6 +166,10 @@ func (r *Record) read(b []byte) {
 // how many. The file is looked through first: one that is damaged or somebody
 // else's changes nothing. The error wraps fs.ErrNotExist where there is none.
 func (s *Store) Restore(path string, owner Owner, now time.Time) (n int, err error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("cannot use saved sessions %q: it is no file", path) // opening a pipe would wait for ever
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("cannot read saved sessions: %w", err)

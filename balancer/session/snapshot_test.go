@@ -144,6 +144,9 @@ func TestRestoreRefuses(t *testing.T) {
 			t.Fatalf("%d sessions came through", st.Sessions)
 		}
 	}
+	if _, err := newStore(t, Options{}).Restore(dir, owner, now); err == nil || !strings.Contains(err.Error(), "it is no file") {
+		t.Fatalf("a directory: %v", err)
+	}
 	f(nil, owner, "no file of saved sessions")
 	f([]byte("something else entirely, of some length"), owner, "no file of saved sessions")
 	f(good, Owner{"other", []uint64{7}}, `installation "default"`)
