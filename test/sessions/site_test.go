@@ -35,7 +35,7 @@ func startSite(t *testing.T, static, affinity, more string, opts ...harness.Opti
 	s.conf = fmt.Sprintf(`loadbalancer:
   listeners: [{name: http, address: "127.0.0.1:%d"}]
   admin: {address: "127.0.0.1:%d"}
-  timeouts: {drain: 2s}
+  timeouts: {drain: 30s, connect: 10s}
 %smembership:
   static:
 %stenants:
