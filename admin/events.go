@@ -123,7 +123,7 @@ func parseEvent(line []byte) (Event, bool) {
 
 // streams reports whether r asks for a stream of events.
 func streams(r *http.Request) bool {
-	return r.URL.Path == "/api/v1/events" && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	return r.Method == http.MethodGet && r.URL.Path == "/api/v1/events" && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 }
 
 // events answers the events after ?after=N, as a list, or as a stream of

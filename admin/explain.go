@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 )
 
@@ -156,17 +153,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 
 // readQuestion reads the body of r; false: it was refused.
 func readQuestion(w http.ResponseWriter, r *http.Request) (q Question, ok bool) {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil {
-		fail(w, http.StatusBadRequest, "cannot read the question: "+err.Error())
-		return q, false
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		fail(w, http.StatusBadRequest, "cannot read the question: something follows it")
-		return q, false
-	}
-	return q, true
+	return q, decode(w, r, &q)
 }
 
 // known answers all tenants that are known, as a tenants file.

@@ -53,11 +53,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		noted := &statusWriter{ResponseWriter: w}
+		noted := &statusWriter{ResponseWriter: w, status: http.StatusInternalServerError}
+		defer func() { // also where the handler panics: it may have changed something before
+			s.stats.changes.Add(1)
+			s.log.Info().Str("operator", who.name).Str("from", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.RequestURI()).
+				Int("status", noted.status).Msg("admin action")
+		}()
 		next.ServeHTTP(noted, r)
-		s.stats.changes.Add(1)
-		s.log.Info().Str("operator", who.name).Str("from", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.RequestURI()).
-			Int("status", noted.status).Msg("admin action")
 	})
 }
 
@@ -95,6 +97,9 @@ func (s *Server) admit(r *http.Request, crossSite *http.CrossOriginProtection) (
 	} else if local.IsLoopback() && !s.ownHost(r.Host) {
 		return who, http.StatusForbidden, "the Host is not this machine; expected localhost, a loopback address or the configured admin.address"
 	}
+	if crossSite.Check(r) != nil { // questions by POST too: one may ask the tenant directory
+		return who, http.StatusForbidden, "orders and questions are not taken from other sites' pages"
+	}
 	if safe(r) {
 		if !s.reads.take(now) {
 			return who, http.StatusTooManyRequests, "too many questions; slow down"
@@ -108,8 +113,6 @@ func (s *Server) admit(r *http.Request, crossSite *http.CrossOriginProtection) (
 		return who, http.StatusForbidden, "changes are taken from this machine only"
 	case !a.required() && !s.ownHost(r.Host):
 		return who, http.StatusForbidden, "changes are taken from this machine only"
-	case crossSite.Check(r) != nil:
-		return who, http.StatusForbidden, "changes are not taken from other sites' pages"
 	case !s.changes.take(now):
 		return who, http.StatusTooManyRequests, "too many changes; slow down"
 	}
@@ -159,11 +162,15 @@ func (s *Server) finish(r *http.Request) {
 	}
 }
 
-// statusWriter notes the status of an answer.
+// statusWriter notes the status of an answer. Until there is one it is that
+// of a handler that panicked.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
 }
+
+// Unwrap lets http.ResponseController reach the connection's deadlines.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status

@@ -42,7 +42,7 @@ func (s *Server) handler() (http.Handler, error) {
 		if methods[r.path] == nil {
 			methods[r.path] = map[string]http.HandlerFunc{}
 		}
-		methods[r.path][r.method] = r.handle
+		methods[r.path][r.method] = r.strict()
 	}
 	for path, handlers := range methods {
 		mux.Handle(path, only(handlers))
@@ -54,10 +54,8 @@ func (s *Server) handler() (http.Handler, error) {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "no such endpoint; /api/v1/openapi.json lists those that there are")
-	})
-	return s.guard(mux), nil
+	mux.HandleFunc("/", noEndpoint)
+	return s.guard(plain(mux)), nil
 }
 
 // reading lists the endpoints that change nothing.
@@ -88,14 +86,14 @@ func (s *Server) reading(metrics http.Handler) []route {
 
 // changing lists the endpoints that change something.
 func (s *Server) changing() []route {
-	dry := []parameter{{"dry_run", "1: say what would change, and change nothing"}}
+	dry := []parameter{{dryRunName, "1: say what would change, and change nothing"}}
 	routes := []route{
 		{method: "POST", path: "/api/v1/reload", summary: "load the configuration again; 422 with what is wrong", handle: s.reload, query: dry, answer: Reloaded{}},
 		{method: "POST", path: "/api/v1/log-level", summary: "change what is logged, until the next start", handle: s.setLogLevel, body: LogLevel{}, answer: LogLevel{}},
 	}
 	for _, a := range s.memberActions() {
 		handle := func(w http.ResponseWriter, r *http.Request) { s.act(w, r, a) }
-		query := append(a.query, dry...)
+		query := slices.Concat(a.query, dry)
 		routes = append(routes,
 			route{method: "POST", path: "/api/v1/members/{member}/" + a.verb, summary: a.summary, handle: handle, query: query, answer: Change{}},
 			route{method: "POST", path: "/api/v1/members/{domain}/{member}/" + a.verb, summary: a.summary, handle: handle, query: query, answer: Change{}})
@@ -212,9 +210,6 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, Reloaded{SchemaVersion, s.src.LastReload(), dryRun(r)})
 }
 
-// dryRun reports whether a request only asks what would change.
-func dryRun(r *http.Request) bool { return r.URL.Query().Get("dry_run") == "1" }
-
 func (s *Server) logLevel(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, LogLevel{SchemaVersion, s.src.LogLevel()})
 }
@@ -231,11 +226,20 @@ func (s *Server) setLogLevel(w http.ResponseWriter, r *http.Request) {
 	s.logLevel(w, r)
 }
 
-// decode reads the JSON body of a request; false: it was refused.
+// decode reads the JSON body of a request, one value and nothing else; false:
+// it was refused.
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
+	if err == nil {
+		switch _, more := d.Token(); {
+		case more == nil:
+			err = errors.New("something follows it")
+		case !errors.Is(more, io.EOF):
+			err = more
+		}
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

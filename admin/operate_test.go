@@ -39,6 +39,21 @@ func TestMemberActions(t *testing.T) {
 	f("/api/v1/members/w1/eject?dry_run=1", 409, "expected domain/id")
 	f("/api/v1/members/nobody/eject?dry_run=1", 404, "no such member")
 	f("/api/v1/reload?dry_run=1", 200, `"dry_run": true`)
+	// What is meant as a dry run is one, or refused.
+	f("/api/v1/members/w2/drain?dry_run=true", 200, `"dry_run": true`)
+	for _, query := range []string{"dry_run", "dry_run=", "dry_run=yes", "dryrun=1", "dry_run=0&dry_run=1", "dry_run=1;x", "dry_run=%zz", "force=1"} {
+		f("/api/v1/members/w2/drain?"+query, 422, "expected")
+		f("/api/v1/reload?"+query, 422, "expected")
+		f("/api/v1/domains/jet/worker/scale?size=3&"+query, 422, "expected")
+	}
+	f("/api/v1/members/w2/drain?force=1", 422, `the query has \"force\"; expected dry_run`)
+	f("/api/v1/members/w2/eject?form=1s", 422, "expected for or dry_run")
+	f("/api/v1/log-level?dry_run=1", 422, "expected none")
+	// An order is never sent on to another address.
+	f("/api/v1/members//w2/drain", 404, "no such endpoint")
+	f("/api/v1/members/w2/../../reload", 404, "no such endpoint")
+	f("//api/v1/reload", 404, "no such endpoint")
+	f("/api/v1/reload/", 404, "no such endpoint")
 	if s.reloads.Load() != 0 {
 		t.Fatal("a dry run reloaded")
 	}
@@ -50,7 +65,8 @@ func TestMemberActions(t *testing.T) {
 	if w := s.do(r); w.Code != 400 {
 		t.Fatalf("no body: %d", w.Code)
 	}
-	for body, status := range map[string]int{`{"level":"debug"}`: 200, `{"level":"loud"}`: 422, `{"lvl":"debug"}`: 400,
+	for body, status := range map[string]int{`{"level":"debug"}`: 200, `{"level":"error"} {}`: 400, `{"level":"error"}x`: 400,
+		`{"level":"error"}` + strings.Repeat(" ", bodyMax): 413, `{"level":"loud"}`: 422, `{"lvl":"debug"}`: 400,
 		`{"level":"` + strings.Repeat("x", bodyMax) + `"}`: 413} {
 		r := from(httptest.NewRequest("POST", "/api/v1/log-level", strings.NewReader(body)), "127.0.0.1:9280")
 		r.Host, r.RemoteAddr, r.ContentLength = "localhost", "127.0.0.1:5", -1
@@ -60,6 +76,73 @@ func TestMemberActions(t *testing.T) {
 	}
 	if s.level != "debug" {
 		t.Fatalf("level %q", s.level)
+	}
+}
+
+// TestQuestionsByPost: questions that have a body are as strict as changes, and
+// not for other sites' pages either.
+func TestQuestionsByPost(t *testing.T) {
+	s := newFixture(t, Config{})
+	s.src.Explain = func(q Question) (Explanation, error) { return Explanation{Question: q}, nil }
+	f := func(path, body, origin string, status int) {
+		t.Helper()
+		r := from(httptest.NewRequest("POST", path, strings.NewReader(body)), "127.0.0.1:9280")
+		r.Host, r.RemoteAddr, r.ContentLength = "localhost", "127.0.0.1:5", -1
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		if w := s.do(r); w.Code != status {
+			t.Fatalf("%s %.40s from %q: %d %s, want %d", path, body, origin, w.Code, w.Body, status)
+		}
+	}
+	f("/api/v1/explain", `{"method":"GET","url":"/"}`, "", 200)
+	f("/api/v1/explain", `{"method":"GET","url":"/"}`, "http://localhost", 200)
+	f("/api/v1/explain", `{"method":"GET","url":"/"}`, "http://evil.example", 403)
+	f("/api/v1/sessions/find", `{"method":"GET","url":"/"}`, "http://evil.example", 403)
+	f("/api/v1/sessions/count", `{}`, "http://evil.example", 403)
+	f("/api/v1/explain", `{"method":"GET","url":"/"}{}`, "", 400)
+	f("/api/v1/explain", `{"methd":"GET"}`, "", 400)
+	f("/api/v1/explain", ``, "", 400)
+	f("/api/v1/explain", `{"url":"`+strings.Repeat("x", bodyMax)+`"}`, "", 413)
+}
+
+// TestAuditOfPanic: an action is on record even if it did not come to its end.
+func TestAuditOfPanic(t *testing.T) {
+	s := newFixture(t, Config{})
+	s.src.Reload = func() error { panic("boom") }
+	if w := s.do(request("POST", "/api/v1/reload")); w.Code != 500 {
+		t.Fatalf("= %d %s", w.Code, w.Body)
+	}
+	if log := s.log.String(); !strings.Contains(log, `"path":"/api/v1/reload","status":500,"message":"admin action"`) {
+		t.Fatalf("log lacks the action: %s", log)
+	}
+}
+
+// deadlines is a connection whose deadlines can be set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	write *time.Time
+}
+
+func (d deadlines) SetWriteDeadline(at time.Time) error {
+	*d.write = at
+	return nil
+}
+
+// TestHandoverWaitsForClients: the time that an answer may take does not end a
+// hand-over, which takes as long as clients do.
+func TestHandoverWaitsForClients(t *testing.T) {
+	s := newFixture(t, Config{})
+	write := time.Unix(1, 0)
+	s.src.Standby.Handover = func(context.Context, HandoverOrder) (HandoverResult, error) {
+		if !write.IsZero() {
+			t.Error("the deadline of the answer stands")
+		}
+		return HandoverResult{}, nil
+	}
+	s.http.Handler.ServeHTTP(deadlines{httptest.NewRecorder(), &write}, request("POST", "/api/v1/standby/handover"))
+	if !write.IsZero() {
+		t.Fatal("no hand-over")
 	}
 }
 
@@ -356,4 +439,14 @@ func TestScale(t *testing.T) {
 	f("release=1", 200, `"want":0`)
 	f("size=5", 422, "expected0to4")
 	f("size=x", 422, "expectedanumber")
+}
+
+// TestHeadOfEvents: HEAD has no body, so it follows nothing either.
+func TestHeadOfEvents(t *testing.T) {
+	s := newFixture(t, Config{})
+	r := request("HEAD", "/api/v1/events")
+	r.Header.Set("Accept", "text/event-stream")
+	if w := s.do(r); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatalf("= %d %s", w.Code, w.Header())
+	}
 }

@@ -1,8 +1,8 @@
 package admin
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -147,11 +147,10 @@ func (s *Server) handover(w http.ResponseWriter, r *http.Request) {
 // readJSON decodes a body, which may be empty. It has answered where it
 // returns false.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		fail(w, http.StatusBadRequest, "the body is no JSON as expected: "+err.Error())
-		return false
+	body := bufio.NewReader(r.Body)
+	if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+		return true
 	}
-	return true
+	r.Body = io.NopCloser(body)
+	return decode(w, r, into)
 }

@@ -100,6 +100,7 @@ func TestEveryEndpoint(t *testing.T) {
 	for _, member := range []string{"w1", "shop/w1"} {
 		at := "/api/v1/members/" + member
 		f("POST", at+"/drain?dry_run=1", "", 200, `"drained": false`)
+		f("POST", at+"/drain?dryrun=1", "", 422, "expected dry_run")
 		f("POST", at+"/drain", "", 200, `"state": "draining"`)
 		f("POST", at+"/drain", "", 200, `"state": "draining"`)
 		f("POST", at+"/undrain", "", 200, `"state": "up"`)
