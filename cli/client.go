@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -91,19 +92,17 @@ func clientFlags(c *cobra.Command) *client {
 
 // locate finds out where the API is.
 func (cl *client) locate(stderr io.Writer) error {
-	// No proxies: what is on loopback is not theirs to ask.
 	cl.http = http.Client{Timeout: clientWait,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	address := cl.address
 	var own config.Admin // of this machine's Jetway, where it is the one that is asked
 	if address == "" {
 		address = admin.DefaultAddress
-		cfg, err := config.Load(cl.file)
+		said, err := config.LoadAdmin(cl.file)
 		switch {
 		case err == nil:
-			own = cfg.Admin
-			address = own.Address
-		case cl.explicit: // it may be broken while Jetway runs with the one before
+			own, address = said, said.Address
+		case cl.explicit || !errors.Is(err, fs.ErrNotExist): // Jetway may still run with the one before
 			fmt.Fprintf(stderr, "jetway: cannot take the admin address from %q, trying %s: %s\n", cl.file, address, firstLine(err))
 		}
 	}

@@ -39,6 +39,7 @@ func TestExitCodes(t *testing.T) {
 	good := writeConf(t, goodConf)
 	warns := writeConf(t, goodConf+"tenants: {unknown: refuse}\n")
 	bad := writeConf(t, "loadbalancer: {nmae: x}\n")
+	unreadable := writeConf(t, "loadbalancer: {admin: {address: x}}\n")
 	t.Chdir(t.TempDir()) // no loadbalancer.conf here
 	f := func(code int, stdout, stderr string, args ...string) {
 		t.Helper()
@@ -78,6 +79,13 @@ func TestExitCodes(t *testing.T) {
 	f(1, "", "-W", "check", "-c", warns, "-W")
 	f(1, "", "Is it running?", "status", "--admin", "127.0.0.1:1")
 	f(1, "", "cannot reach Jetway at http://127.0.0.1:1", "status", "-c", good)
+	// What is wrong elsewhere in the file does not lead to another Jetway.
+	broken := writeConf(t, strings.Replace(goodConf, "services:", "sevrices:", 1))
+	f(1, "", "cannot reach Jetway at http://127.0.0.1:1: ", "reload", "-c", broken)
+	if err := os.WriteFile("loadbalancer.conf", []byte("loadbalancer: {name: \"${JETWAY_TEST_UNSET}\", admin: {address: \"127.0.0.1:1\"}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(1, "", "cannot reach Jetway at http://127.0.0.1:1: ", "drain", "w1")
 	listed := writeConf(t, goodConf+"tenants: {identify: [{query: t}], directory: {file: tenants.csv}}\n")
 	if err := os.WriteFile(filepath.Join(filepath.Dir(listed), "tenants.csv"), []byte("acme,7\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -85,8 +93,8 @@ func TestExitCodes(t *testing.T) {
 	f(0, "known acme, id 7, named by query t; directory file "+filepath.Join(filepath.Dir(listed), "tenants.csv")+", read ", "",
 		"explain", "GET", "http://a.example.com/?t=acme", "--offline", "-c", listed)
 	var out, errs bytes.Buffer // somebody may listen on the default address
-	if execute([]string{"members", "-c", bad}, &out, &errs); !strings.Contains(errs.String(), "cannot take the admin address from") {
-		t.Fatalf("jetway members -c %s says %s", bad, &errs)
+	if execute([]string{"members", "-c", unreadable}, &out, &errs); !strings.Contains(errs.String(), "cannot take the admin address from") {
+		t.Fatalf("jetway members -c %s says %s", unreadable, &errs)
 	}
 	f(1, "", "cannot reach Jetway", "reload", "--admin", "127.0.0.1:1")
 	f(1, "", "not ready: cannot reach Jetway", "health", "--admin", "http://127.0.0.1:1/")

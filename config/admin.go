@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"gopkg.in/yaml.v3"
@@ -19,6 +20,34 @@ type Admin struct {
 	TokenFile    string
 	Pprof        bool
 	AuditLog     string // path of a journal; empty: none
+}
+
+// LoadAdmin reads what the file at path says of the operators' listener, for
+// commands that look for a Jetway that runs. Everything else there may be
+// wrong: that one runs with what stood there before, with an environment of its
+// own and as a user who may read more. So nothing that the file names is opened.
+func LoadAdmin(path string) (Admin, error) {
+	data, err := readFileMax(path, sizeMax)
+	if err != nil {
+		return Admin{}, fmt.Errorf("cannot read configuration %q: %w", path, err)
+	}
+	d := newDecoder(path, os.LookupEnv, schema())
+	root, problems := parseTree(path, data, "at least loadbalancer and services")
+	if root == nil {
+		return Admin{}, problems
+	}
+	o := d.open(root, "", "the configuration").section("loadbalancer")
+	d.problems = nil
+	var a Admin
+	var claims claims
+	d.admin(o.section("admin"), &a, &claims)
+	if len(d.problems) > 0 {
+		return Admin{}, d.problems.sorted()
+	}
+	if a.Address == "" { // there is not even the section around it
+		a.Address = admin.DefaultAddress
+	}
+	return a, nil
 }
 
 // Listener returns what the admin package wants to know.

@@ -444,3 +444,41 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The operators' listener is found in a file that is wrong elsewhere, or only
+// right for Jetway's own user and environment.
+func TestLoadAdmin(t *testing.T) {
+	f := func(text string, want Admin, problem string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "lb.conf")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := LoadAdmin(path)
+		if problem != "" {
+			if err == nil || !strings.Contains(err.Error(), problem) {
+				t.Fatalf("%s: %v, want %q", text, err, problem)
+			}
+			return
+		}
+		if got.TokenFile != "" {
+			got.TokenFile = filepath.Base(got.TokenFile)
+		}
+		if err != nil || got != want {
+			t.Fatalf("%s = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	standard := Admin{Address: "127.0.0.1:9280"}
+	at := Admin{Address: "127.0.0.1:7", Configured: true}
+	f(smallest, standard, "")
+	f("loadbalancer: {admin: {address: \"127.0.0.1:7\"}}\n", at, "")
+	f("loadbalancer: {nmae: x, name: \"${JETWAY_TEST_UNSET}\", admin: {address: \"127.0.0.1:7\"}}\nservces: []\n", at, "")
+	f("loadbalancer: {access_log: {path: /nowhere/at/all}, admin: {address: \"127.0.0.1:7\", token_file: gone}}\n",
+		Admin{Address: "127.0.0.1:7", Configured: true, TokenFile: "gone"}, "")
+	f("services: {}\n", standard, "")
+	f("loadbalancer: {admin: {address: nonsense}}\n", Admin{}, ":1:33: ")
+	f("loadbalancer: {admin: {address: \"127.0.0.1:${JETWAY_TEST_UNSET}\"}}\n", Admin{}, "JETWAY_TEST_UNSET")
+	f("loadbalancer: {admin: {adress: \"127.0.0.1:7\"}}\n", Admin{}, `expected "address"`)
+	f("loadbalancer: [\n", Admin{}, "lb.conf:")
+	f("", Admin{}, "the file is empty")
+}
