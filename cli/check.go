@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,6 +26,9 @@ which go nowhere. Problems go to stderr, one per line, as
 
   file:line:column: what is wrong; what was expected
 
+With -o json it prints a report instead, with errors and warnings by file, line,
+column and key, also where the file is bad.
+
 With --against live it tells instead what the file would change of the Jetway
 that runs: hosts, tenants that go to another domain, sessions that break. Nothing
 is changed.
@@ -34,16 +38,23 @@ Exit codes: 0 it is good, 1 it is not, or more tenants would move than
 		Example: `  jetway check
   jetway check -c /etc/jetway/loadbalancer.conf -W
   jetway check --print > effective.conf
+  jetway check -o json | jq -r '.errors[] | "\(.line): \(.key)"'
   jetway check -c new.conf --against live --max-moved-tenants 100 && mv new.conf loadbalancer.conf`,
 		Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := a.check(c); err != nil {
 				return err
 			}
-			if a.what == "" {
+			json := a.output == outputJSON
+			switch {
+			case json && show:
+				return &usageError{errors.New("--print prints YAML; expected it without -o json"), c.CommandPath()}
+			case json && a.what == "":
+				return reportCheck(file, strict, c.OutOrStdout())
+			case a.what == "":
 				return check(file, show, strict, c.OutOrStdout(), c.ErrOrStderr())
 			}
-			if err := check(file, show, strict, io.Discard, c.ErrOrStderr()); err != nil {
+			if err := a.checkFile(file, strict, c.OutOrStdout(), c.ErrOrStderr()); err != nil {
 				return err
 			}
 			a.client.file = file
@@ -61,16 +72,27 @@ Exit codes: 0 it is good, 1 it is not, or more tenants would move than
 	return c
 }
 
-func check(file string, show, strict bool, stdout, stderr io.Writer) error {
+// examine reads a file as "run" would and starts nothing. With an error there
+// is a Config where the file itself is good.
+func examine(file string) (*config.Config, error) {
 	cfg, err := config.Load(file)
 	if err != nil {
+		return nil, err
+	}
+	_, err = newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop(), newLogging(io.Discard, zerolog.ErrorLevel))
+	return cfg, err
+}
+
+func check(file string, show, strict bool, stdout, stderr io.Writer) error {
+	cfg, err := examine(file)
+	if cfg == nil {
 		fmt.Fprintln(stderr, err)
 		return errSaid
 	}
 	for _, w := range cfg.Warnings {
 		fmt.Fprintf(stderr, "%s (warning)\n", w)
 	}
-	if _, err := newBalancer(cfg, cfg.Name, newWatcher(statFile), zerolog.Nop(), newLogging(io.Discard, zerolog.ErrorLevel)); err != nil { // as "run" would, starting nothing
+	if err != nil {
 		return err
 	}
 	if show {

@@ -160,9 +160,19 @@ func fewOf(list []string) string {
 	return text
 }
 
+// checkFile checks the file before it is compared. Where it is bad, programs
+// find the report of that in place of the comparison.
+func (a *against) checkFile(file string, strict bool, stdout, stderr io.Writer) error {
+	err := check(file, false, strict, io.Discard, stderr)
+	if err != nil && a.output == outputJSON {
+		return reportCheck(file, strict, stdout)
+	}
+	return err
+}
+
 // check refuses flags that say nothing together.
 func (a *against) check(c *cobra.Command) error {
-	for _, name := range []string{"max-moved-tenants", "admin", "token-file", "ca", "cert", "key", "output"} {
+	for _, name := range []string{"max-moved-tenants", "admin", "token-file", "ca", "cert", "key"} {
 		if a.what == "" && c.Flags().Changed(name) {
 			return &usageError{errors.New("--" + name + " belongs to --against live"), c.CommandPath()}
 		}

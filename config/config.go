@@ -129,6 +129,7 @@ func decodeFile(file string, data []byte, env func(string) (string, bool)) (*Con
 	if root == nil {
 		return nil, d
 	}
+	d.root = root
 	c := &Config{File: file, masked: d.masked, Signatures: map[balancer.Key]string{},
 		scaling: scalingAll{clusters: map[balancer.Key]elastic{}}}
 	o := d.open(root, "", "the configuration").strict()

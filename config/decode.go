@@ -18,7 +18,9 @@ type decoder struct {
 	children  map[string][]string // key names by the path of their section
 	masked    map[string]bool     // values from the environment that must not be printed
 	files     []fileUse
-	directory bool // there is a tenant directory
+	directory bool                  // there is a tenant directory
+	root      *yaml.Node            // nil: nothing could be made of the file
+	places    map[*yaml.Node]string // see keyOf; nil until there is a problem
 	problems  Problems
 	warnings  Problems
 }
@@ -65,11 +67,11 @@ func newDecoder(file string, env func(string) (string, bool), schema []key) *dec
 }
 
 func (d *decoder) problem(at *yaml.Node, what, expected string) {
-	d.problems.add(Problem{d.file, at.Line, at.Column, what, expected})
+	d.problems.add(Problem{d.file, at.Line, at.Column, what, expected, d.keyOf(at)})
 }
 
 func (d *decoder) warn(at *yaml.Node, what, expected string) {
-	d.warnings.add(Problem{d.file, at.Line, at.Column, what, expected})
+	d.warnings.add(Problem{d.file, at.Line, at.Column, what, expected, d.keyOf(at)})
 }
 
 // open returns n as the section at path and reports keys that do not belong

@@ -13,6 +13,7 @@ type Problem struct {
 	Line, Column int // from 1, the column in characters; a Line of 0: the file as a whole
 	What         string
 	Expected     string // what would have been right; may be empty
+	Key          string // such as "membership.static[0].host"; empty: the file as a whole, or where it is no YAML
 }
 
 // String prints "file:line:column: what is wrong; what was expected".

@@ -122,7 +122,7 @@ type treeCheck struct {
 }
 
 func (c *treeCheck) report(n *yaml.Node, what, expected string) {
-	c.problems.add(Problem{c.file, n.Line, n.Column, what, expected})
+	c.problems.add(Problem{File: c.file, Line: n.Line, Column: n.Column, What: what, Expected: expected})
 }
 
 func (c *treeCheck) walk(n *yaml.Node, depth int) {
