@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,29 +27,65 @@ type Decision struct {
 	Max       int       `json:"max"`
 	Formula   string    `json:"formula"`
 	Want      int       `json:"want"`
-	Result    string    `json:"result"`
+	Action    Kind      `json:"action"`
+	Result    string    `json:"result"` // the action, with numbers and names
 	Reason    string    `json:"reason,omitempty"`
 	Order     string    `json:"order,omitempty"` // id of the order that followed
 	Alarm     bool      `json:"alarm,omitempty"`
+}
+
+// Kind is what a decision comes to, without numbers and names: few, so that they
+// can be counted.
+type Kind string
+
+const (
+	start            Kind = "start"
+	startFailed      Kind = "start_failed"
+	startUnconfirmed Kind = "start_unconfirmed" // it is not known whether the order arrived
+	joined           Kind = "joined"            // what was ordered is there
+	adopt            Kind = "adopt"             // an order that only the driver knows of
+	drain            Kind = "drain"
+	stop             Kind = "stop"
+	stopFailed       Kind = "stop_failed"
+	stopped          Kind = "stopped"
+	cleared          Kind = "cleared" // what a failed start had left
+	keep             Kind = "keep"
+	wait             Kind = "wait"
+	limited          Kind = "limited" // by a maximum
+	set              Kind = "set"     // by an operator
+	released         Kind = "released"
+	hold             Kind = "hold" // nothing is ordered from now on
+	held             Kind = "held" // so nothing was ordered
+	dryRun           Kind = "dry_run"
+)
+
+// ruling is what was decided, and the words for it.
+type ruling struct {
+	kind   Kind
+	result string
+}
+
+func act(k Kind, format string, args ...any) ruling {
+	return ruling{k, fmt.Sprintf(format, args...)}
 }
 
 // decisionsMax is how many decisions are remembered.
 const decisionsMax = 500
 
 // decideLocked remembers and logs what was decided for c: one line.
-func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level zerolog.Level) {
+func (s *Scaler) decideLocked(c *cluster, o ruling, reason, order string, level zerolog.Level) {
 	d := Decision{Time: s.now(), Domain: c.key.Domain, SubDomain: c.key.SubDomain, Policy: string(c.settings.Policy),
 		Demand: c.input.Demand, Held: c.held, Ready: c.input.Ready, Booting: c.booting(), Stopping: c.input.Stopping, Lost: len(c.lost),
-		Min: c.settings.Min, Max: c.settings.Max, Formula: c.advice.Formula, Want: c.want(), Result: result, Reason: reason,
+		Min: c.settings.Min, Max: c.settings.Max, Formula: c.advice.Formula, Want: c.want(), Action: o.kind, Result: o.result, Reason: reason,
 		Order: order, Alarm: c.past.Alarm}
 	if len(s.decisions) >= decisionsMax {
 		s.decisions = s.decisions[:copy(s.decisions, s.decisions[1:])]
 	}
 	s.decisions = append(s.decisions, d)
-	s.decided[Decided{Domain: d.Domain, SubDomain: d.SubDomain, Action: actionOf(result)}]++
+	s.decided[Decided{Domain: d.Domain, SubDomain: d.SubDomain, Action: o.kind}]++
 	e := s.log.WithLevel(level).Str("domain", d.Domain).Str("sub_domain", d.SubDomain).Str("policy", d.Policy).
 		Float64("demand", float64(int(d.Demand*10))/10).Int64("held", d.Held).Int("ready", d.Ready).Int("booting", d.Booting).
-		Int("stopping", d.Stopping).Int("lost", d.Lost).Int("min", d.Min).Int("max", d.Max).Str("formula", d.Formula).Int("want", d.Want).Str("result", result)
+		Int("stopping", d.Stopping).Int("lost", d.Lost).Int("min", d.Min).Int("max", d.Max).Str("formula", d.Formula).Int("want", d.Want).Str("action", string(o.kind)).Str("result", o.result)
 	if reason != "" {
 		e = e.Str("reason", reason)
 	}
@@ -61,21 +98,7 @@ func (s *Scaler) decideLocked(c *cluster, result, reason, order string, level ze
 // Decided is what was decided for a cluster, to be counted.
 type Decided struct {
 	Domain, SubDomain string
-	Action            string // such as "start", "drain", "keep" or "start_failed"
-}
-
-// actionOf returns what a result comes to, without numbers and names.
-func actionOf(result string) string {
-	first, rest, _ := strings.Cut(result, " ")
-	switch {
-	case first == "dry":
-		return "dry_run"
-	case strings.HasPrefix(rest, "failed"):
-		return first + "_failed"
-	case strings.HasPrefix(rest, "not "):
-		return first + "_unconfirmed"
-	}
-	return first
+	Action            Kind
 }
 
 // DecidedCount is how often something was decided since the start.
@@ -93,16 +116,16 @@ func (s *Scaler) Decided() []DecidedCount {
 		list = append(list, DecidedCount{d, n})
 	}
 	slices.SortFunc(list, func(a, b DecidedCount) int {
-		return cmp.Or(strings.Compare(a.Domain, b.Domain), strings.Compare(a.SubDomain, b.SubDomain), strings.Compare(a.Action, b.Action))
+		return cmp.Or(strings.Compare(a.Domain, b.Domain), strings.Compare(a.SubDomain, b.SubDomain), cmp.Compare(a.Action, b.Action))
 	})
 	return list
 }
 
 // sayLocked is decideLocked for a state that lasts: only its beginning is news.
-func (s *Scaler) sayLocked(c *cluster, result, reason string) {
-	if text := result + reason; c.said != text {
+func (s *Scaler) sayLocked(c *cluster, o ruling, reason string) {
+	if text := o.result + reason; c.said != text {
 		c.said = text
-		s.decideLocked(c, result, reason, "", zerolog.InfoLevel)
+		s.decideLocked(c, o, reason, "", zerolog.InfoLevel)
 	}
 }
 

@@ -18,7 +18,7 @@ func (s *Scaler) Scale(key balancer.Key, n int) error {
 			return fmt.Errorf("cannot scale %s to %d: expected 0 to %d (max_app_instances)", key, n, c.settings.Max)
 		}
 		c.past.Manual, c.past.Held, c.past.Alarm = &n, "", false
-		s.decideLocked(c, fmt.Sprintf("set to %d", n), "by an operator, until released", "", zerolog.InfoLevel)
+		s.decideLocked(c, act(set, "set to %d", n), "by an operator, until released", "", zerolog.InfoLevel)
 		return nil
 	})
 }
@@ -30,7 +30,7 @@ func (s *Scaler) Hold(key balancer.Key, reason string) error {
 			reason = "by an operator"
 		}
 		c.past.Held, c.past.Manual = reason, nil
-		s.decideLocked(c, "hold", reason, "", zerolog.InfoLevel)
+		s.decideLocked(c, act(hold, "hold"), reason, "", zerolog.InfoLevel)
 		return nil
 	})
 }
@@ -42,7 +42,7 @@ func (s *Scaler) Release(key balancer.Key) error {
 		h.Manual, h.Held, h.Alarm, h.Failures = nil, "", false, 0
 		h.FailedAt, h.RetryAt = time.Time{}, time.Time{}
 		clear(c.foreign)
-		s.decideLocked(c, "released", "by an operator", "", zerolog.InfoLevel)
+		s.decideLocked(c, act(released, "released"), "by an operator", "", zerolog.InfoLevel)
 		return nil
 	})
 }

@@ -47,7 +47,7 @@ func (s *Scaler) actLocked(c *cluster, now time.Time, room *int) {
 	switch {
 	case c.past.Held != "" && c.past.Manual == nil:
 		if want != current {
-			s.sayLocked(c, "held", c.past.Held)
+			s.sayLocked(c, act(held, "held"), c.past.Held)
 		}
 	case want > current:
 		s.growLocked(c, now, want-current, room)
@@ -63,9 +63,9 @@ func (s *Scaler) actLocked(c *cluster, now time.Time, room *int) {
 func (s *Scaler) onlySayLocked(c *cluster) {
 	switch want, current := c.want(), c.input.Ready; {
 	case want > current:
-		s.sayLocked(c, fmt.Sprintf("dry run: would start %d", want-current), c.advice.Reason)
+		s.sayLocked(c, act(dryRun, "dry run: would start %d", want-current), c.advice.Reason)
 	case want < current:
-		s.sayLocked(c, fmt.Sprintf("dry run: would stop %d", current-want), c.advice.Reason)
+		s.sayLocked(c, act(dryRun, "dry run: would stop %d", current-want), c.advice.Reason)
 	default:
 		c.said = ""
 	}
@@ -78,7 +78,7 @@ func (s *Scaler) growLocked(c *cluster, now time.Time, n int, room *int) {
 		if n > 0 && st.Order == nil && !st.Lost && c.member(st.Member) != nil {
 			s.fleet.Drain(c.key, st.Member, false)
 			s.dropStopLocked(c, st)
-			s.decideLocked(c, "keep "+st.Member, "it is needed again", "", zerolog.InfoLevel)
+			s.decideLocked(c, act(keep, "keep %s", st.Member), "it is needed again", "", zerolog.InfoLevel)
 			n--
 			free--
 		}
@@ -88,16 +88,16 @@ func (s *Scaler) growLocked(c *cluster, now time.Time, n int, room *int) {
 	case n <= 0:
 		return
 	case free <= 0:
-		s.sayLocked(c, "limited", fmt.Sprintf("%d members that serve nobody count towards max_app_instances", len(c.lost)))
+		s.sayLocked(c, act(limited, "limited"), fmt.Sprintf("%d members that serve nobody count towards max_app_instances", len(c.lost)))
 		return
 	case now.Before(c.past.RetryAt):
-		s.sayLocked(c, "wait", fmt.Sprintf("%d starts failed in a row, the next at %s", c.past.Failures, c.past.RetryAt.Format(time.TimeOnly)))
+		s.sayLocked(c, act(wait, "wait"), fmt.Sprintf("%d starts failed in a row, the next at %s", c.past.Failures, c.past.RetryAt.Format(time.TimeOnly)))
 		return
 	case allowed <= 0:
-		s.sayLocked(c, "limited", fmt.Sprintf("all clusters together have the %d members of autoscale.max_members", s.cfg.MaxMembers))
+		s.sayLocked(c, act(limited, "limited"), fmt.Sprintf("all clusters together have the %d members of autoscale.max_members", s.cfg.MaxMembers))
 		return
 	case c.calls >= callsMax:
-		s.sayLocked(c, "wait", fmt.Sprintf("%d calls of the driver are under way", c.calls))
+		s.sayLocked(c, act(wait, "wait"), fmt.Sprintf("%d calls of the driver are under way", c.calls))
 		return
 	}
 	*room -= allowed
@@ -113,7 +113,7 @@ func (s *Scaler) growLocked(c *cluster, now time.Time, n int, room *int) {
 	c.past.Starts = append(c.past.Starts, st)
 	s.totals.Started += uint64(allowed)
 	c.said = ""
-	s.decideLocked(c, fmt.Sprintf("start %d", allowed), c.advice.Reason, st.Order.ID, zerolog.InfoLevel)
+	s.decideLocked(c, act(start, "start %d", allowed), c.advice.Reason, st.Order.ID, zerolog.InfoLevel)
 	s.giveStartLocked(c, st)
 }
 
@@ -161,7 +161,7 @@ func (s *Scaler) startGiven(c *cluster, id string, named []string, err error) {
 		s.joinLocked(c)
 	case errors.Is(err, ErrUnsure):
 		st.retryAt = now.Add(min(retryCall<<min(st.tries-1, 10), backoffMost))
-		s.decideLocked(c, "start not confirmed", err.Error(), id, zerolog.WarnLevel)
+		s.decideLocked(c, act(startUnconfirmed, "start not confirmed"), err.Error(), id, zerolog.WarnLevel)
 	default:
 		c.past.Starts = slices.Delete(c.past.Starts, i, i+1)
 		s.failedLocked(c, st, st.Order.Count, fmt.Sprintf("the driver could not start: %s", err))
@@ -181,13 +181,13 @@ func (s *Scaler) failedLocked(c *cluster, st *Start, n int, why string) {
 		c.past.RetryAt = now.Add(min(backoffFirst<<min(c.past.Failures-1, 10), backoffMost))
 	}
 	if c.past.Failures < holdAfter || c.past.Held != "" {
-		s.decideLocked(c, "start failed", why, order, zerolog.WarnLevel)
+		s.decideLocked(c, act(startFailed, "start failed"), why, order, zerolog.WarnLevel)
 		return
 	}
 	c.past.Held = fmt.Sprintf("%d starts failed in a row, the last because %s", c.past.Failures, why)
 	c.past.Alarm = true
 	s.totals.Alarms++
-	s.decideLocked(c, "hold", c.past.Held+"; \"jetway scale\" releases it", order, zerolog.ErrorLevel)
+	s.decideLocked(c, act(hold, "hold"), c.past.Held+"; \"jetway scale\" releases it", order, zerolog.ErrorLevel)
 }
 
 // joinLocked notes who has joined.
@@ -195,7 +195,7 @@ func (s *Scaler) joinLocked(c *cluster) {
 	complete, changed := c.join()
 	for _, st := range complete {
 		c.past.Failures, c.past.FailedAt, c.past.RetryAt = 0, time.Time{}, time.Time{}
-		s.decideLocked(c, fmt.Sprintf("joined %d", st.Order.Count), fmt.Sprintf("%s after the order", s.now().Sub(st.At).Round(100*time.Millisecond)),
+		s.decideLocked(c, act(joined, "joined %d", st.Order.Count), fmt.Sprintf("%s after the order", s.now().Sub(st.At).Round(100*time.Millisecond)),
 			st.Order.ID, zerolog.InfoLevel)
 	}
 	if changed && s.acting {
@@ -231,7 +231,7 @@ func (s *Scaler) giveUpLocked(c *cluster, now time.Time, st *Start, why string) 
 func (s *Scaler) repeatLocked(c *cluster, now time.Time) {
 	for _, st := range c.past.Starts {
 		if !st.Accepted && !st.calling && !now.Before(st.retryAt) && c.calls < callsMax {
-			s.decideLocked(c, fmt.Sprintf("start %d again", st.Order.Count), "it is not known whether the order arrived; it keeps its id", st.Order.ID, zerolog.InfoLevel)
+			s.decideLocked(c, act(start, "start %d again", st.Order.Count), "it is not known whether the order arrived; it keeps its id", st.Order.ID, zerolog.InfoLevel)
 			s.giveStartLocked(c, st)
 		}
 	}
@@ -260,7 +260,7 @@ func (s *Scaler) listed(c *cluster, driver Driver, l Listing, err error) {
 		return // another one since
 	}
 	if err != nil && !errors.Is(err, ErrNoList) {
-		s.sayLocked(c, "wait", "the driver does not tell what is under way: "+err.Error())
+		s.sayLocked(c, act(wait, "wait"), "the driver does not tell what is under way: "+err.Error())
 		return
 	}
 	now := s.now()
@@ -316,5 +316,5 @@ func (s *Scaler) adoptLocked(c *cluster, now time.Time, in Instance) {
 		st.Order.Members = []string{in.Member}
 	}
 	c.past.Starts = append(c.past.Starts, st)
-	s.decideLocked(c, "adopt 1", "the driver has started it, it has not joined", in.Order, zerolog.InfoLevel)
+	s.decideLocked(c, act(adopt, "adopt 1"), "the driver has started it, it has not joined", in.Order, zerolog.InfoLevel)
 }

@@ -182,12 +182,3 @@ func chart(results map[string]map[time.Duration]outcome, boot time.Duration) str
 	fmt.Fprint(&b, "</svg>\n")
 	return b.String()
 }
-
-func TestActionOf(t *testing.T) {
-	for result, want := range map[string]string{"start 3": "start", "start 2 again": "start", "start failed": "start_failed",
-		"start not confirmed": "start_unconfirmed", "dry run: would stop 1": "dry_run", "keep": "keep", "stopped m1": "stopped", "": ""} {
-		if got := actionOf(result); got != want {
-			t.Errorf("%q: %q, expected %q", result, got, want)
-		}
-	}
-}

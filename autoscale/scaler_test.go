@@ -49,7 +49,7 @@ func TestScalerUpAndDown(t *testing.T) {
 		}
 		r.want(r.after(3*time.Minute), "1 up, 0 draining")
 		for _, d := range r.scaler.Decisions() {
-			if d.Formula == "" || d.Result == "" {
+			if d.Formula == "" || d.Result == "" || d.Action == "" {
 				t.Errorf("decision without an explanation: %+v", d)
 			}
 		}
@@ -301,7 +301,7 @@ func TestScalerLimitOfAll(t *testing.T) {
 		r.asked.Store(95)
 		r.run()
 		r.want(r.after(time.Minute), "4 up, 0 draining")
-		if !slices.ContainsFunc(r.scaler.Decisions(), func(d Decision) bool { return d.Result == "limited" }) {
+		if !slices.ContainsFunc(r.scaler.Decisions(), func(d Decision) bool { return d.Action == limited && d.Result == "limited" }) {
 			t.Errorf("%+v", r.scaler.Decisions())
 		}
 	})
@@ -314,8 +314,11 @@ func TestScalerDryRun(t *testing.T) {
 		r.asked.Store(45)
 		r.run()
 		r.want(r.after(time.Minute), "0 up, 0 draining")
-		if d := r.scaler.Decisions()[0]; d.Result != "dry run: would start 5" {
+		if d := r.scaler.Decisions()[0]; d.Action != dryRun || d.Result != "dry run: would start 5" {
 			t.Errorf("%+v", d)
+		}
+		if n := r.scaler.Decided(); len(n) != 1 || n[0].Action != "dry_run" {
+			t.Errorf("%+v", n)
 		}
 	})
 }

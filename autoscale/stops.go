@@ -19,15 +19,15 @@ func (s *Scaler) shrinkLocked(c *cluster, now time.Time, n int) {
 	above := c.input.Ready + c.booting() - c.settings.Max
 	switch {
 	case c.doubt != "" && c.past.Manual == nil:
-		s.sayLocked(c, "keep", c.doubt)
+		s.sayLocked(c, act(keep, "keep"), c.doubt)
 		return
 	case c.booting() > 0 && above <= 0:
-		s.sayLocked(c, "keep", fmt.Sprintf("%d are booting", c.booting()))
+		s.sayLocked(c, act(keep, "keep"), fmt.Sprintf("%d are booting", c.booting()))
 		return
 	}
 	victims := c.victims(n)
 	if len(victims) == 0 {
-		s.sayLocked(c, "keep", "none of the members is one to stop")
+		s.sayLocked(c, act(keep, "keep"), "none of the members is one to stop")
 		return
 	}
 	for _, m := range victims {
@@ -44,13 +44,13 @@ func (s *Scaler) shrinkLocked(c *cluster, now time.Time, n int) {
 
 func (s *Scaler) drainLocked(c *cluster, now time.Time, m *Member, why string) bool {
 	if err := s.fleet.Drain(c.key, m.ID, true); err != nil {
-		s.sayLocked(c, "keep", err.Error())
+		s.sayLocked(c, act(keep, "keep"), err.Error())
 		return false
 	}
 	c.past.Stops = append(c.past.Stops, &Stop{Member: m.ID, Host: m.Host, Since: now, Deadline: now.Add(c.settings.Drain)})
 	c.input.Stopping++
 	c.said = ""
-	s.decideLocked(c, "drain "+m.ID, why, "", zerolog.InfoLevel)
+	s.decideLocked(c, act(drain, "drain %s", m.ID), why, "", zerolog.InfoLevel)
 	return true
 }
 
@@ -116,7 +116,7 @@ func (s *Scaler) orderStopLocked(c *cluster, now time.Time, st *Stop, why string
 	o.Member, o.Host = st.Member, st.Host
 	st.Order, st.Ordered = &o, now
 	s.totals.Stopped++
-	s.decideLocked(c, "stop "+st.Member, why, o.ID, zerolog.InfoLevel)
+	s.decideLocked(c, act(stop, "stop %s", st.Member), why, o.ID, zerolog.InfoLevel)
 	s.giveStopLocked(c, st)
 }
 
@@ -151,7 +151,7 @@ func (s *Scaler) stopGiven(c *cluster, id string, err error) {
 	case errors.Is(err, ErrForeign):
 		s.spareLocked(c, st, err.Error())
 	default:
-		s.decideLocked(c, "stop failed", err.Error(), id, zerolog.WarnLevel)
+		s.decideLocked(c, act(stopFailed, "stop failed"), err.Error(), id, zerolog.WarnLevel)
 		st.retryAt = now.Add(min(retryCall<<min(st.Tries-1, 10), backoffMost))
 		if st.Tries >= stopsTried && st.Member != "" && c.member(st.Member) != nil {
 			s.spareLocked(c, st, fmt.Sprintf("it could not be stopped %d times: %s", st.Tries, err))
@@ -175,9 +175,9 @@ func (s *Scaler) lingersLocked(c *cluster, now time.Time, st *Stop) {
 
 // doneLocked forgets a member that is gone.
 func (s *Scaler) doneLocked(c *cluster, st *Stop) {
-	what := "stopped " + st.Member
+	what := act(stopped, "stopped %s", st.Member)
 	if st.Member == "" {
-		what = "cleared what was left of " + st.Order.Start
+		what = act(cleared, "cleared what was left of %s", st.Order.Start)
 	} else {
 		s.fleet.Drain(c.key, st.Member, false)
 	}
@@ -195,7 +195,7 @@ func (s *Scaler) spareLocked(c *cluster, st *Stop, why string) {
 		}
 	}
 	s.dropStopLocked(c, st)
-	s.decideLocked(c, "keep "+st.Member, why, st.Order.ID, zerolog.WarnLevel)
+	s.decideLocked(c, act(keep, "keep %s", st.Member), why, st.Order.ID, zerolog.WarnLevel)
 }
 
 func (s *Scaler) dropStopLocked(c *cluster, st *Stop) {

@@ -110,7 +110,7 @@ func (m *scalingMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, d := range m.scaler.Decided() {
-		count(m.decided, d.Times, d.Domain, d.SubDomain, d.Action)
+		count(m.decided, d.Times, d.Domain, d.SubDomain, string(d.Action))
 	}
 	c := m.scaler.Counts()
 	count(m.ordered, c.Started, "start")
