@@ -18,7 +18,20 @@ import (
 )
 
 // escape makes a segment of a path of a name.
-func escape(name string) string { return url.PathEscape(name) }
+func escape(name string) string {
+	if strings.Trim(name, ".") == "" { // they would lead elsewhere
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
+}
+
+// withQuery joins a path and a query, which may be empty.
+func withQuery(path string, q url.Values) string {
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
 
 // actOn makes the action of c: do verb to members; query says how.
 func actOn(c *cobra.Command, verb string, members func(args []string) []string, query func(args []string) url.Values) *cobra.Command {
@@ -37,7 +50,7 @@ func actOn(c *cobra.Command, verb string, members func(args []string) []string, 
 		}
 		for _, id := range members(args) {
 			var v admin.Change
-			body, err := cl.ask(c.Context(), http.MethodPost, "/api/v1/members/"+escape(id)+"/"+verb+"?"+q.Encode(), &v)
+			body, err := cl.ask(c.Context(), http.MethodPost, withQuery("/api/v1/members/"+escape(id)+"/"+verb, q), &v)
 			if err != nil {
 				return err
 			}
@@ -78,7 +91,7 @@ func weightCommand() *cobra.Command {
 restarts; 0 is the one that the member announces.`,
 		Example: "  jetway weight w1 10\n  jetway weight as.shared.domain/w1 0",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
+			if len(args) != 2 || args[0] == "" {
 				return errors.New("expected a member and a weight")
 			}
 			if n, err := strconv.Atoi(args[1]); err != nil || n < 0 || n > 1000 {
@@ -129,6 +142,9 @@ SIZE it shows the domains that scale, and the newest decisions.`,
 			}
 			if len(args) == 1 && !release {
 				return errors.New("which size? expected a number, or --release")
+			}
+			if len(args) > 0 && (args[0] == "" || strings.HasPrefix(args[0], "/") || strings.HasSuffix(args[0], "/")) {
+				return fmt.Errorf("%q is no domain; expected DOMAIN or DOMAIN/SUB-DOMAIN", args[0])
 			}
 			if len(args) == 2 {
 				if n, err := strconv.Atoi(args[1]); err != nil || n < 0 {

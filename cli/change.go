@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,7 @@ Where two domains have a member of the same id, say DOMAIN/ID.`,
 }
 
 func someMember(_ *cobra.Command, args []string) error {
-	if len(args) == 0 {
+	if len(args) == 0 || slices.Contains(args, "") {
 		return errors.New("which member? expected ID or DOMAIN/ID, as \"jetway members\" shows them")
 	}
 	return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -186,6 +187,9 @@ func refusal(status int, body []byte) error {
 		return errors.New("this admin API speaks HTTPS: use --admin https://HOST:PORT")
 	}
 	var said admin.Failure
+	if len(bytes.TrimSpace(body)) == 0 {
+		return fmt.Errorf("%s (status %d)", strings.ToLower(http.StatusText(status)), status)
+	}
 	if json.Unmarshal(body, &said) != nil || said.Error == "" {
 		return fmt.Errorf("%s (status %d)", printable(firstLine(errors.New(string(body)))), status)
 	}

@@ -70,7 +70,7 @@ func flagError(err error) error {
 	if !errors.As(err, &invalid) {
 		return err
 	}
-	wants, known := map[string]string{"int": "a whole number", "int64": "a whole number", "uint16": "a whole number from 0 to 65535",
+	wants, known := map[string]string{"int": "a whole number", "int64": "a whole number", "uint64": "a whole number from 0", "uint16": "a whole number from 0 to 65535",
 		"float64": "a number", "bool": "true or false", "duration": "a duration such as 500ms, 30s or 5m"}[invalid.GetFlag().Value.Type()]
 	if !known {
 		return err

@@ -128,7 +128,10 @@ func tenantsShow() *cobra.Command {
 		Args:    oneTenant,
 	}, func(args []string) string { return "/api/v1/tenants/" + escape(args[0]) }, func(c *cobra.Command, v *admin.TenantView) error {
 		w := c.OutOrStdout()
-		fmt.Fprintf(w, "%s  %s, id %d", v.Name, v.State, v.ID)
+		fmt.Fprintf(w, "%s  %s", v.Name, v.State)
+		if v.ID != 0 {
+			fmt.Fprintf(w, ", id %d", v.ID)
+		}
 		if v.Plan != "" {
 			fmt.Fprintf(w, ", plan %s", printable(v.Plan))
 		}

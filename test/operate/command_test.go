@@ -68,6 +68,12 @@ func TestEveryCommand(t *testing.T) {
 	run(t, 0, "version", "-o", "json")
 	// Exit codes.
 	run(t, 1, "drain", "nobody", "--admin", s.Admin)
+	if out := run(t, 1, "drain", "..", "--admin", s.Admin); !strings.Contains(out, `cannot find member ".."`) {
+		t.Errorf("a member whose name is a way up: %s", out)
+	}
+	if out := run(t, 0, "tenants", "show", "nobody", "--admin", s.Admin); !strings.Contains(out, "nobody  unknown\n") {
+		t.Errorf("a tenant that nobody knows: %s", out)
+	}
 	run(t, 1, "tenants", "show", "acme", "--admin", harness.Loopback(harness.FreePort(t)))
 	run(t, 1, "scale", "shop", "3", "--admin", s.Admin)
 	run(t, 2, "weight", "w1", "heavy", "--admin", s.Admin)
