@@ -67,6 +67,7 @@ func (p plan) conf() string {
 	fmt.Fprintf(&b, `loadbalancer:
   listeners: [{name: http, address: "127.0.0.1:@http"}]
   admin: {address: "127.0.0.1:@admin"}
+  timeouts: {connect: 20s}
 membership:
   static:
     - {id: d1, domain: d1, host: 127.0.0.1, http: @d1}

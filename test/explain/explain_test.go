@@ -159,6 +159,7 @@ const manyKinds = `loadbalancer:
     - {name: http, address: "127.0.0.1:@http"}
     - {name: alt, address: "127.0.0.1:@alt", public_port: 8281}
   admin: {address: "127.0.0.1:@admin"}
+  timeouts: {connect: 20s}
   trusted_proxies: [127.0.0.2]
 membership:
   static:

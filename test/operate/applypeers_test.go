@@ -20,6 +20,7 @@ func pairConf(m *harness.Member, listener, domain string) string {
   name: ${NAME}
   listeners: [{name: http, address: "127.0.0.1:${%s}"}]
   admin: {address: "127.0.0.1:${ADMIN}"}
+  timeouts: {connect: 20s}
 membership:
   static:
     - {id: w1, domain: shop, host: 127.0.0.1, http: %d}

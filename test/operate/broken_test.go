@@ -29,6 +29,7 @@ func (l *learner) conf(members, domain, affinity, tenants string) string {
 	return fmt.Sprintf(`loadbalancer:
   listeners: [{name: http, address: "127.0.0.1:%d"}]
   admin: {address: "%s"}
+  timeouts: {connect: 20s}
 membership:
   static:
 %s    - {id: c, domain: jet, host: 127.0.0.1, http: %d}

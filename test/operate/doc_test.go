@@ -65,6 +65,7 @@ func conf(port, admin int, member *harness.Member, adminKeys, more string) strin
   name: ${JETWAY_NAME:-lb1}
   listeners: [{name: http, address: "127.0.0.1:%d"}]
   admin: {address: "127.0.0.1:%d"%s}
+  timeouts: {connect: 20s}
 %s
 membership:
   static:

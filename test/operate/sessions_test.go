@@ -48,6 +48,7 @@ func startSessions(t *testing.T) site {
 	s.Jetway = harness.Start(t, fmt.Sprintf(`loadbalancer:
   listeners: [{name: http, address: "127.0.0.1:%d"}]
   admin: {address: "127.0.0.1:%d", audit_log: audit.log}
+  timeouts: {connect: 20s}
 membership:
   static:
 %stenants: {directory: {file: tenants.csv}}
