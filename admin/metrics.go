@@ -65,7 +65,7 @@ func newSnapshot(s *Server) *snapshot {
 		memberRequests:  desc("member_requests_total", "Requests given to the member.", "domain", "member"),
 		memberErrors:    desc("member_failures_total", "Requests that the member refused or broke off.", "domain", "member"),
 		inFlight:        desc("cluster_in_flight", "Requests in flight of a domain and sub-domain.", cluster...),
-		requests:        desc("requests_total", `Answers to clients by class of status; "none": the client was gone.`, append(cluster, "code_class")...),
+		requests:        desc("requests_total", `Answers to clients by class of status, of requests that a domain took; "none": the client was gone. What was refused before is in jetway_refused_total.`, append(cluster, "code_class")...),
 		duration:        desc("request_duration_seconds", "How long requests took, from the head's first byte to the last one for the client; without upgraded connections.", cluster...),
 		memberState:     desc("member_state", "1 for the state that the member is in.", "domain", "member", "state"),
 		memberEjections: desc("member_ejections_total", "How often the member was ejected by own evidence.", "domain", "member", "reason"),

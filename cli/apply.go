@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,7 +58,9 @@ environment: name: ${JETWAY_NAME}.`,
 			return err
 		}
 		a := applying{targets: all, text: string(text)}
-		err = a.run(c.Context(), dry)
+		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = a.run(ctx, dry)
 		return errors.Join(a.print(c.OutOrStdout(), output), err)
 	}
 	return c
@@ -172,18 +176,26 @@ type applying struct {
 }
 
 // run prepares on all, then commits on all; what is done is taken back where
-// one fails.
+// one fails. The end of ctx stops it while nothing is changed: once one has
+// the file the others get it too.
 func (a *applying) run(ctx context.Context, dry bool) error {
+	whole := context.WithoutCancel(ctx)
 	for _, t := range a.targets {
-		if err := t.order(ctx, "prepare", admin.ConfigFile{Text: a.text}); err != nil {
+		err := t.order(ctx, "prepare", admin.ConfigFile{Text: a.text})
+		if ctx.Err() != nil {
+			t.result = ""
+			a.takeBack(whole, "not changed")
+			return errors.New("interrupted, nothing was changed")
+		}
+		if err != nil {
 			t.result = "refused"
-			a.takeBack(ctx, "not changed")
+			a.takeBack(whole, "not changed")
 			return fmt.Errorf("%s does not take it, nothing was changed:\n%w", t.client.base, err)
 		}
 		t.result = "checked"
 	}
 	if dry {
-		a.takeBack(ctx, "good, not changed")
+		a.takeBack(whole, "good, not changed")
 		return nil
 	}
 	epoch := uint64(max(0, time.Now().UnixMilli()))
@@ -191,9 +203,9 @@ func (a *applying) run(ctx context.Context, dry bool) error {
 		epoch = max(epoch, t.Epoch+1)
 	}
 	for _, t := range a.targets {
-		if err := t.order(ctx, "commit", admin.ConfigOrder{ID: t.ID, Epoch: epoch}); err != nil {
+		if err := t.order(whole, "commit", admin.ConfigOrder{ID: t.ID, Epoch: epoch}); err != nil {
 			t.result = "failed"
-			return errors.Join(fmt.Errorf("%s failed, the others go back:\n%w", t.client.base, err), a.takeBack(ctx, "as before"))
+			return errors.Join(fmt.Errorf("%s failed, the others go back:\n%w", t.client.base, err), a.takeBack(whole, "as before"))
 		}
 		if t.result = "applied"; !t.Changed {
 			t.result = "as it was"
