@@ -135,7 +135,12 @@ func (s *site) explainNow(q question) explanation {
 // ask sends the request; reason is that of Jetway's own answers.
 func (s *site) ask(q question) (a *harness.Answer, reason string) {
 	s.t.Helper()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(q.Client)}, Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: 20 * time.Second}
+	if q.Client != "127.0.0.1" {
+		// A port of an address that is bound to is taken until the kernel forgets
+		// its last connection, whoever made that: only where it has to be.
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(q.Client)}
+	}
 	conn, err := d.Dial("tcp", harness.Loopback(s.ports[q.Listener]))
 	if err != nil {
 		s.t.Fatal(err)
