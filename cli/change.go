@@ -44,23 +44,30 @@ func reloadCommand() *cobra.Command {
 		Short: "Let a running Jetway load its configuration again",
 		Long: `Lets a running Jetway load its configuration again and waits for the result.
 All of it is taken or nothing: with a bad file Jetway goes on as before, and the
-problems are printed here.`,
-		Example: "  jetway check && jetway reload",
+problems are printed here. With --dry-run it only says whether it would be
+taken, with the environment and the files that the running Jetway has.`,
+		Example: "  jetway reload --dry-run && jetway reload",
 		Args:    noCommand,
 	}
 	var output outputFormat
 	cl := clientFlags(c)
 	outputFlag(c, &output)
+	var dry bool
+	c.Flags().BoolVar(&dry, "dry-run", false, "say whether it would be taken, and change nothing")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		body, err := cl.call(c.Context(), http.MethodPost, "/api/v1/reload")
+		path, done, refused := "/api/v1/reload", "reloaded", "the configuration was not reloaded"
+		if dry {
+			path, done, refused = path+"?dry_run=1", "it would be taken; nothing was changed", "the configuration would not be taken"
+		}
+		body, err := cl.call(c.Context(), http.MethodPost, path)
 		if err != nil {
-			return fmt.Errorf("the configuration was not reloaded:\n%w", err)
+			return fmt.Errorf("%s:\n%w", refused, err)
 		}
 		if output == outputJSON {
 			_, err := c.OutOrStdout().Write(body)
 			return err
 		}
-		fmt.Fprintln(c.OutOrStdout(), "reloaded")
+		fmt.Fprintln(c.OutOrStdout(), done)
 		return nil
 	}
 	return c

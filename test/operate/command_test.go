@@ -44,6 +44,7 @@ func everyCommand(t *testing.T, s site, how ...string) {
 	f("ejected until", "eject", "w1", "--for", "1m")
 	f("w1 is up", "restore", "w1")
 	f("nothing was changed", "drain", "w1", "--dry-run")
+	f("nothing was changed", "reload", "--dry-run")
 	f("reloaded", "reload")
 	f("w1", "explain", "GET", "http://"+host+"/")
 	f("affinity", "sessions", "find", "http://"+host+"/", "--cookie", "a=b")

@@ -16,7 +16,7 @@ func TestNaming(t *testing.T) {
 	s := startSite(t, source{hosts: `, "*.apps.test"`, conf: "file: tenants.csv", files: []harness.Option{harness.WithFile("tenants.csv", "t1,1\nt2,2\n")}},
 		`identify: [{header: X-Tenant}, {cookie: tenant}, {host: "{tenant}.apps.test"}, {path: "**/t/{tenant}/"}, {query: tenantDomain}]
   headers: {id: X-Tenant-Id, name: X-Tenant-Name}`, "")
-	const trusted, other = "127.0.0.2", "127.0.0.1"
+	const trusted, other = "127.0.0.2", "127.0.0.3"
 	f := func(from, host, target string, fields []string, want, tenant string) {
 		t.Helper()
 		c := dialFrom(t, from, harness.Loopback(s.port))
