@@ -3,6 +3,7 @@ package autoscale
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os/exec"
 	"strings"
 	"testing"
@@ -11,7 +12,14 @@ import (
 	"jetway/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+// TestMain lets more tests run at once than there are cores: most of them wait
+// for members that start and stop.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	harness.Main(m)
+}
 
 // run runs a command of Jetway's and returns what it printed.
 func run(t *testing.T, code int, args ...string) string {
