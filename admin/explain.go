@@ -153,7 +153,8 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 
 // readQuestion reads the body of r; false: it was refused.
 func readQuestion(w http.ResponseWriter, r *http.Request) (q Question, ok bool) {
-	return q, decode(w, r, &q)
+	ok = decode(w, r, &q) // before q is looked at: the order within a return is not defined
+	return q, ok
 }
 
 // known answers all tenants that are known, as a tenants file.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	stdlog "log"
 	"net"
@@ -53,13 +54,14 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		noted := &statusWriter{ResponseWriter: w, status: http.StatusInternalServerError}
+		noted, unsaid := &statusWriter{ResponseWriter: w}, http.StatusInternalServerError
 		defer func() { // also where the handler panics: it may have changed something before
 			s.stats.changes.Add(1)
 			s.log.Info().Str("operator", who.name).Str("from", r.RemoteAddr).Str("method", r.Method).Str("path", r.URL.RequestURI()).
-				Int("status", noted.status).Msg("admin action")
+				Int("status", cmp.Or(noted.status, unsaid)).Msg("admin action")
 		}()
 		next.ServeHTTP(noted, r)
+		unsaid = http.StatusOK // which a handler need not say
 	})
 }
 
@@ -162,8 +164,7 @@ func (s *Server) finish(r *http.Request) {
 	}
 }
 
-// statusWriter notes the status of an answer. Until there is one it is that
-// of a handler that panicked.
+// statusWriter notes the status of an answer; 0: the handler named none.
 type statusWriter struct {
 	http.ResponseWriter
 	status int

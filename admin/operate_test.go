@@ -450,3 +450,14 @@ func TestHeadOfEvents(t *testing.T) {
 		t.Fatalf("= %d %s", w.Code, w.Header())
 	}
 }
+
+// TestAuditOfUnsaidStatus: a handler that names no status has answered 200.
+func TestAuditOfUnsaidStatus(t *testing.T) {
+	s := newFixture(t, Config{Pprof: true})
+	if w := s.do(request("POST", "/debug/pprof/symbol")); w.Code != 200 {
+		t.Fatalf("= %d %s", w.Code, w.Body)
+	}
+	if log := s.log.String(); !strings.Contains(log, `"path":"/debug/pprof/symbol","status":200,"message":"admin action"`) {
+		t.Fatalf("log lacks the action: %s", log)
+	}
+}
